@@ -14,7 +14,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         photos, cache, runs = Path(place) / "photos", Path(place) / "cache", Path(place) / "runs"
         write_photos(photos, IMAGES, classes=8)
-        train = ["train", str(photos), "--quiet", "--output", str(runs / "run")]
+        train = ["train", str(photos), "--quiet", "--output", str(runs / "run"), "--overwrite"]
         cold = []
         for _ in range(COLD):
             shutil.rmtree(cache, ignore_errors=True)

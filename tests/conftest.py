@@ -24,6 +24,9 @@ HANDLED_SIGNALS = [
     if hasattr(signal, name)  # Windows has no SIGHUP.
 ]
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MakePhotos = Callable[..., Path]
 
 

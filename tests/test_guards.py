@@ -342,6 +342,32 @@ def test_nothing_that_is_loaded_can_run_code() -> None:
     assert nodes_where(loads_code) == []
 
 
+_PROCESS_CALLS = re.compile(
+    r"os\.(exec\w+|spawn\w+|posix_spawnp?|fork\w*|system|popen|startfile)"
+    r"|(asyncio\.)?create_subprocess_\w+|(\w+\.)*ProcessPoolExecutor"
+)
+
+
+def test_children_are_started_by_processes_only() -> None:
+    """Any other call could run files of the current folder, which `-P` leaves out of the path."""
+    modules = {"subprocess", "multiprocessing", "runpy", "pty"}
+
+    def starts_child(file: Path, node: ast.AST) -> bool:
+        if name_of(file) == "core/processes.py":
+            return False
+        if isinstance(node, ast.Import):
+            return bool({alias.name.split(".")[0] for alias in node.names} & modules)
+        if isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            executable = node.module == "sys" and "executable" in names
+            return executable or (node.module or "").split(".")[0] in modules
+        if isinstance(node, ast.Attribute):
+            return ast.unparse(node) == "sys.executable"
+        return _PROCESS_CALLS.fullmatch(call_name(node)) is not None
+
+    assert nodes_where(starts_child) == []
+
+
 def test_arrays_are_loaded_without_objects_only() -> None:
     def unsafe(_: Path, node: ast.AST) -> bool:
         if not isinstance(node, ast.Call) or not re.fullmatch(r"(np|numpy)\.load", call_name(node)):

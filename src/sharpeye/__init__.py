@@ -8,11 +8,10 @@
     model = sharpeye.load("runs/photos-efficientnet_lite0")
     model.predict("rose.jpg").label
 
-Importing this package loads nothing heavy: each name below is fetched when it is first used.
+Importing this package loads nothing heavy: each name below is fetched when it is first used. It
+loads nothing of Python's library either: `python -m sharpeye` imports it before `__main__` can take
+the current folder off the path.
 """
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from sharpeye.core.version import __version__
 
@@ -31,6 +30,7 @@ _DOOR = {
 }
 __all__ = ["__version__", *sorted(_DOOR)]
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sharpeye.core.config import Config as Config
     from sharpeye.core.types import InputSpec as InputSpec
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from sharpeye.runs.run_directory import Run as Run
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     if name not in _DOOR:
         raise AttributeError(f"module 'sharpeye' has no attribute {name!r}")
     return getattr(import_module(_DOOR[name]), name)

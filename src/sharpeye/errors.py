@@ -114,12 +114,14 @@ class GateError(SharpEyeError):
 class Stopped(SharpEyeError):
     """A signal asked the run to stop; `exit_code` is 128 + the signal's number."""
 
-    def __init__(self, signal_number: int) -> None:
+    def __init__(
+        self,
+        signal_number: int,
+        advice: str = "what was computed is kept: run the same command again to go on, "
+        "with --resume if it trains a network",
+    ) -> None:
         self.exit_code = 128 + signal_number
-        super().__init__(
-            "stopped; what was computed is kept: run the same command again to go on, "
-            "with --resume if it trains a network"
-        )
+        super().__init__(f"stopped; {advice}")
 
 
 def near_match(received: str, allowed: Iterable[str]) -> str:

@@ -16,6 +16,10 @@ from PIL import Image
 import sharpeye
 from runner import call, command, environment, one_line, train_here, tree
 from sharpeye.cli.app import COMMANDS, run
+from sharpeye.core.formatting import plain_percent
+from sharpeye.core.storage import FileLock
+from sharpeye.core.types import Prediction
+from sharpeye.predict.writers import open_writer
 
 TOLERANCE = 1e-3
 
@@ -83,7 +87,9 @@ def test_csv_and_text_have_the_values_of_jsonl(
         assert path == line["path"]
         plain = ranked.removeprefix("unknown (most like ").removesuffix(")")
         assert line["unknown"] == (plain != ranked)
-        assert plain == ", ".join(f"{item['label']} {item['score']:.1%}" for item in line["top"])
+        assert plain == ", ".join(
+            f"{item['label']} {plain_percent(item['score'])}" for item in line["top"]
+        )
 
 
 def test_scores_of_all_classes_sum_to_one_and_top_limits_them(
@@ -415,6 +421,25 @@ def test_the_cache_can_be_shown_and_cleared(
     stdout_of(capsys, "cache", "clear")
 
 
+def test_clearing_the_cache_leaves_what_another_command_is_writing(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("backbones/net.onnx", "backbones/.sharpeye-tmp-1.onnx", "features/a/x.bin"):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).touch()
+    with FileLock(cache / "backbones" / "net.lock"):
+        text = stdout_of(capsys, "cache", "clear")
+        assert "left: backbones, which another command is writing" in text
+        assert sorted(path.name for path in (cache / "backbones").iterdir()) == [
+            ".sharpeye-tmp-1.onnx",
+            "net.lock",
+            "net.onnx",
+        ]
+        assert not (cache / "features").exists()
+    assert "left" not in stdout_of(capsys, "cache", "clear")
+    assert list(cache.iterdir()) == []
+
+
 def test_an_empty_cache_is_no_error(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -451,3 +476,60 @@ def test_a_closed_pipe_is_no_error(trained: Path, data: Path, cache: Path, tmp_p
     assert process.wait(timeout=60) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+def test_a_table_holds_as_many_classes_as_top_names(
+    trained: Path, data: Path, inbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = data / "ash" / "ash1.png"
+    (line,) = json_lines(stdout_of(capsys, "predict", trained, image, "--format", "jsonl"))
+    ranked = [(item["label"], f"{item['score']:.6f}") for item in line["top"]]
+    for top, count in ((1, 1), (2, 2), (3, 3), (9, 3)):  # the model has three classes
+        arguments = ("predict", trained, image, "--format", "csv", "--top", str(top))
+        (row,) = csv.DictReader(io.StringIO(stdout_of(capsys, *arguments)))
+        assert list(row)[:6] == ["path", "label", "score", "error", "unknown", "unknown_score"]
+        names = [f"{name}_{n}" for n in range(2, count + 1) for name in ("label", "score")]
+        assert list(row)[6:] == names
+        found = [(row["label"], row["score"])]
+        found += [(row[f"label_{n}"], row[f"score_{n}"]) for n in range(2, count + 1)]
+        assert found == ranked[:count]
+    arguments = ("predict", trained, inbox, "--format", "csv", "--top", "3")
+    rows = list(csv.reader(io.StringIO(stdout_of(capsys, *arguments, code=3))))
+    assert {len(row) for row in rows} == {10}
+
+
+def test_files_of_a_folder_that_are_no_images_are_counted_by_suffix(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    names = ("1.jpg_large", "WhatsApp Image at 10.30.45", "scan.001", "4.png!d", "5.png")
+    for name in names:
+        shutil.copy(data / "ash" / "ash1.png", folder / name)
+    for name in ("a.txt", "b.txt", "c.mp4"):
+        (folder / name).write_text("not an image")
+    assert run(["predict", str(trained), str(folder), "--format", "jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert {Path(line["path"]).name for line in json_lines(out)} == set(names)
+    assert one_line(err) == "left out, as no images: 2 .txt, 1 .mp4"
+
+
+def test_no_image_that_can_be_read_is_said_without_others(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text("no image")
+    assert run(["predict", str(trained), str(tmp_path / "a.jpg")]) == 3
+    error = one_line(capsys.readouterr().err)
+    assert error.startswith(f"error: cannot read {tmp_path / 'a.jpg'}: not an image")
+    assert run(["predict", str(trained), str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]) == 3
+    assert one_line(capsys.readouterr().err) == "error: none of the 2 files could be read"
+
+
+def test_only_a_probability_of_one_is_printed_as_100_percent() -> None:
+    out = io.StringIO()
+    write = open_writer("text", out)
+    for score in (1.0, 0.999994, 0.5, 0.0000001):
+        write(Prediction("a", score, [("a", score)], path="x"))
+    texts = [line.partition("\t")[2] for line in out.getvalue().splitlines()]
+    assert texts == ["a 100.0%", "a >99.99%", "a 50.0%", "a <0.1%"]

@@ -41,3 +41,33 @@ def test_a_signal_waits_for_the_end_of_an_import(name: str, tmp_path: Path) -> N
     )
     code = 128 + signal.Signals[name]
     assert done.stdout.splitlines() == ["imported 499500", f"stopped {code}"], done.stderr
+
+
+NOHUP = """
+import os, signal, sys
+from sharpeye.cli.signals import Signalled, stop_on_signals
+stop_on_signals()
+number = signal.Signals[sys.argv[1]]
+assert signal.getsignal(number) is signal.SIG_IGN
+os.kill(os.getpid(), number)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except Signalled as signalled:
+    print("stopped", signalled.error.exit_code)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT"])
+def test_a_signal_that_the_caller_ignores_stays_ignored(name: str) -> None:
+    """As with `nohup`, and in the background of a shell."""
+    number = signal.Signals[name]
+    done = subprocess.run(
+        [sys.executable, "-c", NOHUP, name],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "stopped 143\n", done.stderr

@@ -31,6 +31,7 @@ from runner import (
 )
 from sharpeye.cli import options
 from sharpeye.cli.app import run
+from sharpeye.core.config import load_toml
 from sharpeye.core.types import InputSpec
 from sharpeye.data.split_rules import position
 from sharpeye.errors import UsageError
@@ -166,17 +167,57 @@ def test_another_seed_is_another_split(trained: Path, warm: Path, tmp_path: Path
 # --- where it is written -------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
-def test_a_finished_run_is_kept_and_the_next_is_numbered(
+def test_a_finished_run_is_replaced_only_by_overwrite(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_here(photo_folder, tmp_path / "run") == 0
-    before = tree(tmp_path / "run")
-    assert train_here(photo_folder, tmp_path / "run") == 0
-    assert tree(tmp_path / "run") == before
-    assert sorted(path.name for path in (tmp_path / "run-2").iterdir()) == list(FILES)
-    assert str(tmp_path / "run-2" / "report.html") in capsys.readouterr().out
+    before = tree(tmp_path)
+    capsys.readouterr()
+    assert train_here(photo_folder, tmp_path / "run") == 2
+    message = one_line(capsys.readouterr().err)
+    assert "holds a finished run; --overwrite replaces it, or choose another --output" in message
+    assert tree(tmp_path) == before
+    assert train_here(photo_folder, tmp_path / "run", "--overwrite", "--seed", "1") == 0
+    assert load_toml(tmp_path / "run" / "config.toml").seed == 1
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == list(FILES)
+    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert f"sharpeye predict {tmp_path / 'run'} PICTURE" in text
+    assert not temporaries(tmp_path)
+
+
+@pytest.mark.usefixtures("warm")
+def test_the_default_name_is_numbered_and_says_so(
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos-efficientnet_lite0", "photos-efficientnet_lite0-2"):
+        assert run(["train", "photos", *SMALL]) == 0
+        assert (tmp_path / "runs" / name / "bundle.json").is_file()
+    assert f"this one is written to runs/{name}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("folder", [".", "../photos"])
+def test_runs_never_lie_among_the_images(
+    folder: str,
+    photo_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = tree(photo_folder)
+    monkeypatch.chdir(photo_folder)
+    assert run(["train", folder, *SMALL]) == 0
+    run_dir = Path("..") / "photos-runs" / "photos-efficientnet_lite0"
+    assert (run_dir / "bundle.json").is_file()
+    assert "runs are written to ../photos-runs" in capsys.readouterr().err
+    for output in (".", "runs/one", "../photos/sky"):
+        assert run(["train", folder, "-o", output, *SMALL]) == 2
+        assert "give --output a folder outside of it" in one_line(capsys.readouterr().err)
+    assert tree(photo_folder) == before
 
 
 @pytest.mark.usefixtures("warm")
@@ -217,15 +258,21 @@ def test_a_failed_run_takes_away_the_folders_that_it_made_and_no_others(
 
 
 @pytest.mark.usefixtures("warm")
-def test_a_folder_of_the_users_is_left_alone(photo_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_a_folder_of_the_users_is_left_alone(
+    options: tuple[str, ...],
+    photo_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "config.toml").write_text("title = 'my site'\n")
     (project / "README.md").write_text("mine")
-    before = tree(project)
-    assert train_here(photo_folder, project) == 0
-    assert tree(project) == before
-    assert (tmp_path / "project-2" / "bundle.json").is_file()
+    before = tree(tmp_path)
+    assert train_here(photo_folder, project, *options) == 2
+    assert "choose another --output" in one_line(capsys.readouterr().err)
+    assert tree(tmp_path) == before
 
 
 @pytest.mark.usefixtures("warm")

@@ -3,15 +3,19 @@
 import io
 import os
 import stat
+import struct
 import tarfile
+import unicodedata
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
-from sharpeye.collect import archive_members, archives
+from sharpeye.collect import archives
 from sharpeye.collect.archives import extract_archive
+from sharpeye.core import archive_members
 from sharpeye.errors import EnvironmentFault, ModelError, UsageError
 
 # (name, content); None makes a folder
@@ -122,7 +126,7 @@ def test_a_folder_of_classes_is_removed_though_a_licence_lies_beside(
         ("PetImages/PetImages/1.jpg", b"2"),
     ]
     extract_archive(make(tmp_path / f"pets.{suffix}", entries), tmp_path / "new")
-    names = {"readme[1].txt", "Cat/1.jpg", "Cat/Thumbs.db", "PetImages/1.jpg"}
+    names = {"readme[1].txt", "Cat/1.jpg", "PetImages/1.jpg"}
     assert content(tmp_path / "new").keys() == names
 
 
@@ -140,7 +144,8 @@ def test_a_folder_that_is_a_class_or_has_no_room_stays(
     entries: list[Entry], tmp_path: Path
 ) -> None:
     extract_archive(make(tmp_path / "a.zip", entries), tmp_path / "new")
-    assert content(tmp_path / "new") == dict(entries)
+    expected = {unicodedata.normalize("NFC", name): data for name, data in entries}
+    assert content(tmp_path / "new") == expected
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -243,7 +248,7 @@ def test_encrypted_and_unusually_packed_members_are_refused(tmp_path: Path) -> N
     [
         ("rose/a.jpg", "rose/A.JPG", "is 'rose/a.jpg' in another spelling"),
         ("Rose/a.jpg", "rose/b.jpg", "is 'Rose' in another spelling"),
-        ("rose/\u00e9.jpg", "rose/e\u0301.jpg", "in another spelling"),
+        ("rose/\u00e9.jpg", "rose/e\u0301.jpg", "is there twice"),
         ("rose/a.jpg", "rose//a.jpg", "is there twice"),
         ("rose", "rose/a.jpg", "is there twice"),
         ("rose/a.jpg", "rose", "is there twice"),
@@ -392,3 +397,66 @@ def test_an_error_of_the_machine_is_not_the_archives(
     with pytest.raises(kind):
         extract_archive(archive, tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["good.tar.gz"]
+
+
+def set_raw_names(file: Path, names: dict[str, bytes]) -> None:
+    """Replace names of members, in both places, by bytes of the same length, without the flag."""
+    data = file.read_bytes()
+    for name, raw in names.items():
+        assert len(raw) == len(name) and data.count(name.encode()) == 2
+        data = data.replace(name.encode(), raw)
+    file.write_bytes(data)
+
+
+def make_raw_zip(file: Path, names: Sequence[bytes]) -> Path:
+    """A zip whose names are these bytes, without a flag that says how they are encoded."""
+    plain = {f"member-{number:02}".ljust(len(raw), "x"): raw for number, raw in enumerate(names)}
+    with zipfile.ZipFile(file, "w") as archive:
+        for number, name in enumerate(plain):
+            archive.writestr(name, bytes([number]))
+    set_raw_names(file, plain)
+    return file
+
+
+def test_a_zip_of_a_mac_has_its_names_and_nothing_of_the_system(tmp_path: Path) -> None:
+    """UTF-8 without the flag, decomposed, and with files that macOS and Windows add."""
+    names = ["classes/cafe\u0301/first.jpg", "classes/\u685c/second.jpg", "classes/plain/3.jpg"]
+    system = [f"__MACOSX/{names[0]}", "classes/cafe\u0301/.DS_Store", "classes/plain/Icon\r"]
+    system += ["$RECYCLE.BIN/S-1-5/a.jpg", "classes/plain/Thumbs.db", "System Volume Information/x"]
+    raw = [name.encode() for name in (*names, *system)]
+    archive = make_raw_zip(tmp_path / "mac.zip", raw)
+    assert extract_archive(archive, tmp_path / "new") == 3
+    assert content(tmp_path / "new") == {
+        "caf\u00e9/first.jpg": b"\0",
+        "\u685c/second.jpg": b"\1",
+        "plain/3.jpg": b"\2",
+    }
+
+
+def test_names_without_a_flag_that_are_no_utf_8_are_of_code_page_437(tmp_path: Path) -> None:
+    names = ["caf\u00e9/1-------.jpg", "\u00fcber/2-------.jpg", "plain/3-------.jpg"]
+    archive = make_raw_zip(tmp_path / "dos.zip", [name.encode("cp437") for name in names])
+    extract_archive(archive, tmp_path / "new")
+    assert content(tmp_path / "new").keys() == set(names)
+
+
+def test_the_name_in_info_zips_field_counts(tmp_path: Path) -> None:
+    name, raw = "\u685c/1.jpg", b"dos-----/1.jpg"
+    for matches in (True, False):
+        info = zipfile.ZipInfo(raw.decode())
+        digest = zlib.crc32(raw) ^ (not matches)
+        field = b"\1" + digest.to_bytes(4, "little") + name.encode()
+        info.extra = struct.pack("<HHHH", 0xCAFE, 0, 0x7075, len(field)) + field
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr(info, b"x")
+            archive.writestr("other/1.jpg", b"y")
+        extract_archive(tmp_path / "a.zip", tmp_path / str(matches))
+        expected = {name if matches else raw.decode(), "other/1.jpg"}
+        assert content(tmp_path / str(matches)).keys() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_no_archive_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(EnvironmentFault, match=r"a\.zip: not a regular file"):
+        extract_archive(tmp_path / "a.zip", tmp_path / "new")

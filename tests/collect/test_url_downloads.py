@@ -13,12 +13,11 @@ import pytest
 import hostile_server as hostile_module
 from hostile_server import FORMATS, HostileServer, image, serving
 from sharpeye.collect import url_downloads as module
-from sharpeye.collect.ingest import SUFFIXES
 from sharpeye.collect.sources import CollectCounts
 from sharpeye.collect.url_downloads import ListedImage, collect_urls, read_list
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 from sharpeye.images.decode import decode
-from sharpeye.images.formats import sniff
+from sharpeye.images.formats import sniff, suffixes_of
 from sharpeye.web import image_fetcher as fetcher_module
 from sharpeye.web.addresses import Address, anywhere, public_only
 from sharpeye.web.fetch_error import FetchError
@@ -179,7 +178,7 @@ def test_of_500_urls_all_good_images_arrive_once_and_nothing_else(
     for name, data in files.items():
         kind = sniff(data[:32])
         assert kind
-        assert name == hashlib.sha256(data).hexdigest()[:16] + SUFFIXES[kind]
+        assert name == hashlib.sha256(data).hexdigest()[:16] + suffixes_of(kind)[0]
         decode(data, name)
     assert {sniff(data[:32]) for data in files.values()} == set(FORMATS)
 

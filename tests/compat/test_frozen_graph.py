@@ -134,7 +134,16 @@ def with_labels(tmp_path: Path, graphs: Path, name: str, text: bytes) -> Path:
 
 
 @pytest.mark.parametrize("name", ["retrained_labels.txt", "tf_files/retrained_labels.txt"])
-@pytest.mark.parametrize("text", [b"a\nb\nc\nd", b"\xef\xbb\xbfa \r\nb\r\nc\r\nd\r\n\r\n\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a\nb\nc\nd",
+        b"a\rb\rc\rd\r",
+        b"\xef\xbb\xbfa \r\nb\r\nc\r\nd\r\n\r\n\r\n",
+        "\ufeffa\r\nb\r\nc\r\nd\r\n".encode("utf-16-le"),
+        "\ufeffa\nb\nc\nd".encode("utf-16-be"),
+    ],
+)
 def test_labels_are_searched_beside_the_graph_and_in_tf_files(
     name: str, text: bytes, tmp_path: Path, graphs: Path, label_image: LabelImage
 ) -> None:
@@ -158,7 +167,7 @@ def test_a_nameless_class_keeps_its_line(
     [
         (b"a\nb\nc\n", 4, "tiny.pb gives 4 scores, but there are 3 labels"),
         (b"a\nb\nc\nd\ne\n", 4, "gives 4 scores, but there are 5 labels"),
-        (b"a\xff\nb\nc\nd\n", 4, "names.txt is not UTF-8 text"),
+        (b"a\xff\nb\nc\nd\n", 4, "names.txt is not UTF-8 or UTF-16 text"),
     ],
 )
 def test_wrong_labels_are_refused(

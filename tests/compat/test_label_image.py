@@ -124,7 +124,7 @@ def test_several_images_are_named(
     out = stdout_of(
         capsys, "--graph", trained, folder, "--image", image, "--image", folder / "9.png"
     )
-    names = [image, folder / "9.png", folder / "9.png", folder / "10.png"]
+    names = [image, folder / "9.png", folder / "9.png", folder / "10.png", folder / "notes.txt"]
     blocks = re.split(r"^(/.*)\n", out, flags=re.M)
     assert blocks[1::2] == [str(name) for name in names]
     assert blocks[0] == ""
@@ -142,7 +142,7 @@ def test_unreadable_images_are_named_and_the_others_labelled(
     out, err = capsys.readouterr()
     assert out.startswith(f"{image}\n\nEvaluation time")
     first, second, last = err.splitlines()
-    assert first == f"{page}: cannot read: not an image: it is a saved web page (HTML)"
+    assert first.startswith(f"{page}: cannot read: not an image: it is a saved web page (HTML)")
     assert second == "gone.png: cannot read: cannot be opened: No such file or directory"
     assert last == "error: 2 of 3 files could not be read; the others are answered"
     assert stdout_of(capsys, "--graph", trained, page, code=3) == ""
@@ -203,3 +203,13 @@ def test_control_characters_in_names_are_escaped(
     out, err = capsys.readouterr()
     assert "\x1b" not in out + err
     assert "a\\x1b[2J (score=" in out
+
+
+def test_graph_and_labels_may_begin_with_a_tilde(
+    trained: Path, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(trained.parent))
+    labels = f"--labels=~/{trained.name}/labels.txt"
+    assert ranked(stdout_of(capsys, f"--graph=~/{trained.name}", labels, image)) == ranked(
+        stdout_of(capsys, f"--graph={trained}", image)
+    )

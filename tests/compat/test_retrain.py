@@ -5,80 +5,30 @@ import io
 import json
 import re
 import sys
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
-from PIL import Image
+from label_image_process import LabelImage
+from retrain_command import retrain_arguments
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from runner import one_line, share_backbones, tree
 from sharpeye.cli.app import run
+from sharpeye.compat import original_log
 from sharpeye.compat.graph_reader import read_record
-from sharpeye.compat.retrain import output_names
-from sharpeye.compat.retrain_flags import Flags, parse_architecture, to_config
+from sharpeye.compat.label_image import RankedClasses
+from sharpeye.compat.retrain_files import output_names
 from sharpeye.compat.training_summaries import TrainingSummaries
-from sharpeye.errors import UsageError
-from sharpeye.models.backbone import BackboneConfig, load_backbone
+from sharpeye.core.config import Config
+from sharpeye.errors import MissingExtra, UsageError
 from sharpeye.predict.predictor import load
+from sharpeye.runs.run_directory import Run
 
-# The 23 of the original.
-ORIGINAL = (
-    "image_dir",
-    "output_graph",
-    "intermediate_output_graphs_dir",
-    "intermediate_store_frequency",
-    "output_labels",
-    "summaries_dir",
-    "how_many_training_steps",
-    "learning_rate",
-    "testing_percentage",
-    "validation_percentage",
-    "eval_step_interval",
-    "train_batch_size",
-    "test_batch_size",
-    "validation_batch_size",
-    "print_misclassified_test_images",
-    "model_dir",
-    "bottleneck_dir",
-    "final_tensor_name",
-    "flip_left_right",
-    "random_crop",
-    "random_scale",
-    "random_brightness",
-    "architecture",
-)
-
-COLOURS = {"Blue Sky": (60, 90, 210), "apple": (200, 40, 40), "leaf": (40, 170, 60)}
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three easy classes of twenty images, PNG and JPEG, and a truncated JPEG."""
-    random = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("retrain") / "photos"
-    for label, colour in COLOURS.items():
-        (folder / label).mkdir(parents=True)
-        for n in range(20):
-            pixels = np.array(colour) * random.uniform(0.8, 1.2) + random.normal(0, 20, (60, 80, 3))
-            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-            image.save(folder / label / f"{n}.{'png' if n % 2 else 'jpg'}")
-    complete = (folder / "leaf" / "0.jpg").read_bytes()
-    (folder / "leaf" / "torn.jpg").write_bytes(complete[: len(complete) // 2])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def backbone_cache(session_cache: Path) -> Path:
-    load_backbone(BackboneConfig("mobilenet_0.25_128", "random"), root=session_cache)
-    return session_cache
-
-
-@pytest.fixture(autouse=True)
-def shared(backbone_cache: Path, cache: Path) -> None:
-    share_backbones(backbone_cache, cache)
+pytestmark = pytest.mark.usefixtures("shared")
 
 
 @dataclass(frozen=True)
@@ -113,87 +63,20 @@ def finished(
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(stderr):
         patch.setenv("SHARPEYE_CACHE", str(cache))
         before = tree(photos)
-        assert run(flags(photos, folder, *more)) == 0
+        assert run(retrain_arguments(photos, folder, *more)) == 0
         assert tree(photos) == before
     return FinishedRun(folder, cache, stderr.getvalue())
 
 
-def flags(photos: Path, out: Path, *more: str) -> list[str]:
-    return [
-        "retrain",
-        f"--image_dir={photos}",
-        "--architecture=mobilenet_0.25_128",
-        "--weights=random",
-        "--how_many_training_steps=60",
-        f"--output_graph={out}/graph.pb",
-        f"--output_labels={out}/labels.txt",
-        f"--summaries_dir={out}/logs",
-        *more,
-    ]
-
-
-def test_all_flags_of_the_original_are_there_in_both_spellings(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert set(ORIGINAL) <= {field.name for field in fields(Flags)}
-    assert run(["retrain", "--help"]) == 0
-    text = capsys.readouterr().out
-    for name in ORIGINAL:
-        assert f"--{name}" in text
-    assert run(["retrain", "--bottlenech_dir=x"]) == 2
-    assert "--bottleneck_dir" in capsys.readouterr().err
-
-
-def test_defaults_are_those_of_the_original() -> None:
-    config = to_config(Flags())
-    assert config.model.name == "inception_v3"
-    assert (config.sgd.steps, config.sgd.learning_rate) == (4000, 0.01)
-    assert (config.sgd.batch_size, config.sgd.eval_every, config.sgd.validation_batch) == (
-        100,
-        10,
-        100,
-    )
-    assert (config.split.rule, config.split.validation, config.split.test) == ("path", 0.1, 0.1)
-    assert (config.model.fit, config.model.filter) == ("stretch", "bilinear_asymmetric")
-
-
-@pytest.mark.parametrize(
-    ("name", "model", "int8"),
-    [
-        ("inception_v3", "inception_v3", False),
-        ("MobileNet_1.0_224", "mobilenet_1.0_224", False),
-        ("mobilenet_0.25_128_quantized", "mobilenet_0.25_128", True),
-        ("mobilenet_v2", "mobilenet_v2_1.0_224", False),
-        ("efficientnet_lite0", "efficientnet_lite0", False),
-    ],
-)
-def test_architectures(name: str, model: str, int8: bool) -> None:
-    assert parse_architecture(name) == (model, int8)
-
-
-def test_all_32_mobilenets_of_the_original_are_known() -> None:
-    for width in ("1.0", "0.75", "0.50", "0.25"):
-        for size in (224, 192, 160, 128):
-            for ending in ("", "_quantized"):
-                name = f"mobilenet_{width}_{size}"
-                assert parse_architecture(name + ending) == (name, bool(ending))
-
-
-@pytest.mark.parametrize("name", ["mobilenet_0.51_224", "inception_v3224", "mobilenet_1.0_224_qt"])
-def test_a_wrong_architecture_gets_the_nearest_name(name: str) -> None:
-    with pytest.raises(UsageError, match="Did you mean"):
-        parse_architecture(name)
-
-
 def test_files_log_lines_and_labels(finished: FinishedRun) -> None:
     folder, err = finished.folder, finished.stderr
-    stamp = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: Step "
+    stamp = r"^INFO:tensorflow:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: Step "
     for line in (
         stamp + r"0: Train accuracy = \d+\.\d%$",
         stamp + r"50: Cross entropy = \d+\.\d{6}$",
         stamp + r"59: Validation accuracy = \d+\.\d% \(N=100\)$",
-        r"^Final test accuracy = \d+\.\d% \(N=\d+\)$",
-        r"^=== MISCLASSIFIED TEST IMAGES ===$",
+        r"^INFO:tensorflow:Final test accuracy = \d+\.\d% \(N=\d+\)$",
+        r"^INFO:tensorflow:=== MISCLASSIFIED TEST IMAGES ===$",
     ):
         assert re.search(line, err, re.M), line
     assert err.count("torn.jpg") == 1
@@ -216,6 +99,39 @@ def test_files_log_lines_and_labels(finished: FinishedRun) -> None:
     assert test_line is not None
     assert int(test_line[2]) == metrics["test"]["count"]
     assert float(test_line[1]) == pytest.approx(100 * metrics["test"]["accuracy"], abs=0.05)
+
+
+def test_the_lines_before_the_steps_are_those_of_the_original(finished: FinishedRun) -> None:
+    lines = finished.stderr.splitlines()
+    looking = [line for line in lines if "Looking" in line]
+    labels = ("Blue Sky", "apple", "leaf")
+    assert looking == [f"INFO:tensorflow:Looking for images in '{label}'" for label in labels]
+    assert lines[:3] == looking
+    assert "WARNING: Folder has less" not in finished.stderr
+    assert f"the text files of retrain.py in {finished.folder}/bottlenecks are not read" in (
+        finished.stderr
+    )
+    logged: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(original_log, "info", lambda text, *values: logged.append(text % values))
+        report = original_log.bottlenecks(None)
+        for done in (1, 99, 100, 101, 350, 360):
+            report("features", done, 360)
+        report("view 1", 100, 100)
+    assert logged == [f"{n} bottleneck files created." for n in (100, 200, 300)]
+
+
+def test_no_time_goes_into_a_test_of_unknown_classes(finished: FinishedRun) -> None:
+    metrics = json.loads((finished.folder / "graph" / "metrics.json").read_text())
+    unknown = metrics["test"]["unknown"]
+    assert unknown["auroc_per_class"] == {}
+    assert unknown["calibrated_on"] == metrics["validation"]["count"]
+
+
+def test_random_weights_leave_a_trace(finished: FinishedRun) -> None:
+    run_dir = finished.folder / "graph"
+    assert "random, for tests only" in (run_dir / "report.html").read_text()
+    assert "weights: random, for tests only" in (run_dir / "README.md").read_text()
 
 
 def test_curves_have_the_tags_of_the_original(
@@ -257,7 +173,7 @@ def test_a_folder_of_curves_is_emptied_only_if_nothing_else_is_in_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def write_events() -> set[Path]:
-        TrainingSummaries(tmp_path / "logs").close()
+        TrainingSummaries(tmp_path / "logs").finish(is_complete=True)
         return set((tmp_path / "logs").rglob("*tfevents*"))
 
     first, second = write_events(), write_events()
@@ -275,18 +191,35 @@ def test_distorted_views_are_limited_and_in_the_configuration(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     views = ["--flip_left_right", "--random_crop=10", "--random_brightness=20"]
-    assert run(flags(photos, tmp_path, *views, "--distortion_views=2")) == 0
+    assert run(retrain_arguments(photos, tmp_path, *views, "--distortion_views=2")) == 0
     counts = re.search(r"(\d+) distorted views of (\d+) images", capsys.readouterr().err)
     assert counts is not None
     assert int(counts[1]) <= 2 * int(counts[2])
     assert "brightness = 20" in (tmp_path / "graph" / "config.toml").read_text()
 
 
+QUANTIZED = "--architecture=mobilenet_0.25_128_quantized"
+
+
 def test_quantized_names_give_an_int8_model_and_its_cost(
-    photos: Path, finished: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path,
+    finished: FinishedRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(flags(photos, tmp_path, "--architecture=mobilenet_0.25_128_quantized")) == 0
-    assert re.search(r"int8: test accuracy .* a drop of -?\d+\.\d points", capsys.readouterr().err)
+    graphs = []
+
+    def without_tensorflow(_: object, graph: Path, *__: object, **___: object) -> None:
+        graphs.append(graph.read_bytes())
+        raise MissingExtra("TensorFlow", "train", "running a graph")
+
+    monkeypatch.setattr("sharpeye.compat.retrain.label_files", without_tensorflow)
+    assert run(retrain_arguments(photos, tmp_path, QUANTIZED)) == 0
+    err = capsys.readouterr().err
+    assert re.search(r"int8: test accuracy .* a drop of -?\d+\.\d points", err)
+    assert "the accuracy below is that of model.onnx, not of the graph: running a graph" in err
+    assert graphs == [(tmp_path / "graph.pb").read_bytes()]
     metrics = json.loads((tmp_path / "graph" / "metrics.json").read_text())
     cost = metrics["quantization"]
     assert cost["int8_accuracy"] == pytest.approx(metrics["test"]["accuracy"], abs=1e-6)
@@ -297,6 +230,89 @@ def test_quantized_names_give_an_int8_model_and_its_cost(
     prediction = load(tmp_path / "graph").predict(str(photos / "leaf" / "0.jpg"))
     assert prediction.label in load(finished.folder / "graph").labels
     assert not list((tmp_path / "graph").glob(".sharpeye-tmp-*"))
+
+
+def test_the_test_accuracy_is_that_of_the_written_graph(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A graph that names one class for all images is right on that class alone."""
+
+    def label_all(images: Iterable[tuple[str, Path]], *_: object, **__: object) -> object:
+        for name, file in images:
+            assert file.is_file()
+            yield RankedClasses(name, 0.0, (("leaf", 1.0),))
+
+    monkeypatch.setattr("sharpeye.compat.retrain.label_files", label_all)
+    more = ("--print_misclassified_test_images", "--learning_rate=0.3")
+    assert run(retrain_arguments(photos, tmp_path, QUANTIZED, *more)) == 0
+    err = capsys.readouterr().err
+    rows = Run(tmp_path / "graph").table("predictions.csv")
+    right = 100 * np.mean([row["label"] == "leaf" for row in rows])
+    assert f"Final test accuracy = {right:.1f}% (N={len(rows)})" in err
+    assert f"the graph, with int8 kernels, is right on {right:.1f}% of {len(rows)} test" in err
+    assert err.count(f"{photos}/apple/") == sum(row["label"] == "apple" for row in rows)
+
+
+@pytest.mark.slow
+def test_the_test_accuracy_is_what_label_image_gives(
+    photos: Path, tmp_path: Path, label_image: LabelImage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(retrain_arguments(photos, tmp_path, QUANTIZED)) == 0
+    (accuracy,) = re.findall(r"Final test accuracy = ([\d.]+)%", capsys.readouterr().err)
+    rows = Run(tmp_path / "graph").table("predictions.csv")
+    images = [photos / row["path"] for row in rows]
+    blocks = label_image(f"--graph={tmp_path}/graph.pb", *images).out.split("1-image")[1:]
+    predicted = [block.split("\n\n")[1].split(" (score=")[0] for block in blocks]
+    right = np.mean([row["label"].lower() == p for row, p in zip(rows, predicted, strict=True)])
+    assert float(accuracy) == pytest.approx(100 * right, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        ("inception_v3", "classify_image_graph_def.pb"),
+        ("inception_v3", "inception-2015-12-05.tgz"),
+        ("mobilenet_0.50_224", "mobilenet_v1_0.50_224/frozen_graph.pb"),
+        ("mobilenet_0.50_224_quantized", "mobilenet_v1_0.50_224_frozen.tgz"),
+        ("mobilenet_1.0_128", "mobilenet_v1_1.0_128.tgz"),
+    ],
+)
+def test_the_networks_in_the_originals_model_dir_are_used(
+    model: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[Config] = []
+
+    def stop(_: object, *, config: Config, **__: object) -> None:
+        received.append(config)
+        raise UsageError("stopped here")
+
+    monkeypatch.setattr("sharpeye.compat.retrain.train", stop)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    weights = tmp_path / "models" / file
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"a graph")
+    for name, expected in ((model, str(weights)), ("mobilenet_0.25_192", "imagenet")):
+        model_dir = f"--model_dir={tmp_path}/models"
+        arguments = retrain_arguments(tmp_path / "photos", tmp_path, model_dir)
+        assert run([*arguments, f"--architecture={name}", "--weights=imagenet"]) == 2
+        assert received[-1].model.weights == expected
+
+
+@pytest.mark.slow
+def test_a_frozen_graph_gives_the_model_that_it_was_written_from(
+    photos: Path, finished: FinishedRun, tmp_path: Path
+) -> None:
+    """A graph of random weights as --weights gives the predictions of these weights."""
+    weights = f"--weights={finished.folder / 'graph.pb'}"
+    assert run(retrain_arguments(photos, tmp_path, weights, "-q")) == 0
+    first, second = (Run(f / "graph").table("predictions.csv") for f in (finished.folder, tmp_path))
+    assert [row["path"] for row in first] == [row["path"] for row in second]
+    scores = [[float(row["score"]) for row in rows] for rows in (first, second)]
+    # The graph takes (pixel - 128) / 128, a frozen MobileNet (pixel - 127.5) / 127.5.
+    assert np.abs(np.subtract(*scores)).max() < 0.05
 
 
 def test_a_run_can_be_repeated_from_its_configuration(
@@ -315,33 +331,9 @@ def test_a_missing_folder_ends_it_before_anything_is_changed(
     logs.parent.mkdir(parents=True)
     logs.write_bytes(b"old curves")
     before = tree(tmp_path)
-    assert run(flags(tmp_path / "nowhere", tmp_path)) == 3
+    assert run(retrain_arguments(tmp_path / "nowhere", tmp_path)) == 3
     assert "nowhere" in one_line(capsys.readouterr().err)
     assert tree(tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        "--testing_percentage=0",
-        "--validation_percentage=95",
-        "--test_batch_size=0",
-        "--validation_batch_size=-2",
-        "--how_many_training_steps=0",
-        "--learning_rate=-1",
-        "--intermediate_store_frequency=-1",
-        "--final_tensor_name=a b",
-        "--weights=nothing.h5",
-        "--weights=none",
-        "--architecture=vgg16",
-    ],
-)
-def test_wrong_values_end_with_2(
-    photos: Path, tmp_path: Path, wrong: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(flags(photos, tmp_path, wrong, "-q")) == 2
-    assert one_line(capsys.readouterr().err).startswith("error: ")
-    assert not (tmp_path / "graph").exists()
 
 
 def test_output_names_are_the_originals_but_never_empty_or_equal() -> None:

@@ -110,6 +110,41 @@ def hiding_in_a_function() -> None:
     tiny()
 
 
+def with_while() -> None:
+    pixels = tf.placeholder(tf.float32, [None, 32, 32, 3], "input")
+    network(tf.while_loop(lambda _: True, lambda x: x + 1, [pixels]), seed=1)
+
+
+def with_map() -> None:
+    pixels = tf.placeholder(tf.float32, [None, 32, 32, 3], "input")
+    network(tf.map_fn(tf.abs, pixels), seed=1)
+
+
+def with_old_while() -> None:
+    tf.disable_control_flow_v2()
+    with_while()
+    tf.enable_control_flow_v2()
+
+
+def calling() -> None:
+    @tensorflow.function(input_signature=[tensorflow.TensorSpec([None, 32, 32, 3], tf.float32)])
+    def brighter(pixels: Any) -> Any:
+        return tensorflow.cond(tensorflow.reduce_mean(pixels) > 0, lambda: pixels, lambda: -pixels)
+
+    pixels = tf.placeholder(tf.float32, [None, 32, 32, 3], "input")
+    network(tf.reshape(brighter(brighter(pixels)), [-1, 32, 32, 3]), seed=1)
+
+
+def make_recursive(definition: Any) -> Any:
+    """Let every call in a function call the function itself."""
+    for each in definition.library.function:
+        for node in each.node_def:
+            if node.op == "StatelessIf":
+                for branch in ("then_branch", "else_branch"):
+                    node.attr[branch].func.name = each.signature.name
+    return definition
+
+
 def describe(definition: Any, node: str, **changes: Any) -> Any:
     """Give a graph the record that SharpEye writes into its output node."""
     record: dict[str, Any] = {
@@ -188,6 +223,13 @@ def main(folder: Path) -> None:
         "calling_python.pb": frozen(calling_python),
         "mapping_a_file.pb": frozen(mapping_a_file),
         "hiding_in_a_function.pb": frozen(hiding_in_a_function),
+    }
+    graphs |= {
+        "while.pb": frozen(with_while),
+        "old_while.pb": frozen(with_old_while),
+        "mapped.pb": frozen(with_map),
+        "calling.pb": frozen(calling),
+        "recursive.pb": make_recursive(frozen(calling)),
     }
     graphs["inception.pb"].versions.producer = 8  # of 2015
     extended = tf.GraphDef.FromString(graphs["tiny.pb"].SerializeToString())

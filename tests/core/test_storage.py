@@ -179,7 +179,7 @@ def test_a_folder_in_the_place_of_a_file_is_a_fault(tmp_path: Path) -> None:
 def test_a_read_only_folder_is_a_fault(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o555)
-    with pytest.raises(EnvironmentFault, match="choose another place with --output"):
+    with pytest.raises(EnvironmentFault, match="allow it, or choose another place"):
         write_text(folder / "a.txt", "x")
     with pytest.raises(EnvironmentFault):
         FileLock(folder / "lock").try_acquire()
@@ -200,6 +200,17 @@ def test_what_the_system_says_becomes_one_line_with_advice(code: int, advice: st
     message = str(explain_os_error(OSError(code, os.strerror(code)), Path("runs/a")))
     assert message.startswith(f"cannot write runs/a: {os.strerror(code)}")
     assert advice in message and "\n" not in message
+    assert "--output" not in message and "SHARPEYE_CACHE" not in message
+
+
+def test_the_advice_names_the_variable_of_the_cache_only_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SHARPEYE_CACHE", str(tmp_path / "cache"))
+    error = OSError(errno.EACCES, "no")
+    message = str(explain_os_error(error, tmp_path / "cache" / "pixels" / "a.npy"))
+    assert message.endswith("choose another place, or set SHARPEYE_CACHE to another folder")
+    assert str(explain_os_error(error, tmp_path / "a")).endswith("or choose another place")
 
 
 def test_a_folder_can_be_made_twice(tmp_path: Path) -> None:

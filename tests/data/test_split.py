@@ -136,7 +136,7 @@ def test_a_class_that_is_too_small_is_named() -> None:
 
 def test_copies_count_once() -> None:
     copies = [image("dog", f"{i}.jpg", "the same") for i in range(9)]
-    with pytest.raises(DataError, match=r"dog \(1\)"):
+    with pytest.raises(DataError, match=r"dog \(9 images, copies of 1\)"):
         assign(images("cat", 9) + copies)
 
 

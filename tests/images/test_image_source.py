@@ -14,7 +14,8 @@ from PIL import Image
 
 from image_modes import MODES
 from sharpeye.errors import ImageReadError, UsageError
-from sharpeye.images.decode import DECODE_LIMITS, decode
+from sharpeye.images.decode import decode
+from sharpeye.images.decode_limits import limits_in_force
 from sharpeye.images.image_source import iterate_sources, source_to_image
 
 RANDOM = np.random.default_rng(0)
@@ -245,7 +246,7 @@ def test_an_open_file_is_read_up_to_the_limit_of_files() -> None:
 
     with pytest.raises(ImageReadError, match="over the limit"):
         source_to_image(Endless())
-    assert DECODE_LIMITS.file_bytes < 2**30
+    assert limits_in_force().file_bytes < 2**30
 
 
 def test_arguments_of_arrays_are_refused_for_other_sources() -> None:

@@ -15,6 +15,7 @@ from localizer import scenes
 from runner import FILES, hard_photos, one_line, same_model, share_backbones, temporaries, tree
 from sharpeye.cli.app import run
 from sharpeye.core.config import Config, load_toml
+from sharpeye.core.config_paths import on_folder
 from sharpeye.core.inference import Backbone
 from sharpeye.core.metrics import mcnemar
 from sharpeye.errors import ConfigError, DataError, UsageError
@@ -176,9 +177,9 @@ def test_its_configuration_runs_it_again(
     same_model(again.path, extended.path)
     # Another folder has nothing to add to, whatever the configuration was made for.
     other = Config().replace({"data.add_to": "r", "data.added": ["x"], "data.folder": "old"})
-    assert other.on_folder("old") is other
-    assert other.on_folder("new").data.add_to == ""
-    assert other.on_folder("new").data.added == ()
+    assert on_folder(other, "old") is other
+    assert on_folder(other, "new").data.add_to == ""
+    assert on_folder(other, "new").data.added == ()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What training says of the images: the gravest first, three lines at the most."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,24 @@ def test_three_lines_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="sharpeye"):
         log_notes([f"note {number}" for number in range(6)])
     assert [r.message for r in caplog.records] == ["note 0", "note 1", "note 2"]
+
+
+def test_blank_images_are_said_first_by_class_and_with_names() -> None:
+    samples = [image("black", n) for n in range(5)] + [image("mixed", n) for n in range(9)]
+    blank = frozenset(s.sha256 for s in samples if s.label == "black" or s.path == "mixed/3.jpg")
+    dataset = SampleSet(Path(), tuple(samples), ("black", "mixed"), blank=blank)
+    first = data_notes(dataset, Config())[0]
+    assert first.startswith(
+        "6 images are blank, of nearly one colour (5 of 5 in black, 1 of 9 in mixed), such as "
+        "black/0.jpg, black/1.jpg, black/2.jpg: "
+    )
+    assert "save them with 8 bits" in first
+
+
+def test_the_range_of_wide_images_is_said() -> None:
+    samples = [replace(image("a", n), bit_depth=12) for n in range(4)] + [image("b", 0)]
+    dataset = SampleSet(Path(), tuple(samples), ("a", "b"))
+    notes = data_notes(dataset, Config())
+    assert any(note.startswith("Images of more than 8 bits are read as 12 bits") for note in notes)
+    plain = replace(dataset, samples=(image("a", 0), image("b", 0)))
+    assert not any("bits" in note for note in data_notes(plain, Config()))

@@ -368,7 +368,7 @@ def test_settings_that_a_frozen_network_does_not_use_are_named(
     arguments = ["train", str(photos), "-o", str(tmp_path / "run"), "--set=model.image_size=64"]
     assert run([*arguments, "--quiet", "--epochs", "5"]) == 0
     line = one_line(capsys.readouterr().err)
-    assert line.startswith("warning: train.epochs is not used: efficientnet_lite0")
+    assert line.startswith("warning: train.epochs (--epochs) is not used: efficientnet_lite0")
 
 
 def test_a_run_that_diverges_leaves_nothing(photos: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from runner import (
 )
 from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import Backbone
-from sharpeye.core.storage import FileLock
+from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock
 
 resource = pytest.importorskip("resource", reason="limits and signals of POSIX")
 SEED = 20260101
@@ -50,7 +50,7 @@ END_WITHIN = 5.0  # seconds from a signal to the end of the process
 
 def train_again(data: Path, output: Path) -> Path:
     """The same training once more, in this process; returns the run directory."""
-    return sharpeye.train(data, output=output, model__image_size=64).path
+    return sharpeye.train(data, output=output, overwrite=True, model__image_size=64).path
 
 
 def same_result(run_dir: Path, undisturbed: Path) -> None:
@@ -106,7 +106,7 @@ def check_kill(delay: float, hard: Path, output: Path, cache: Path, undisturbed:
     finish(process)
     finished = output.exists() and whole_or_unfinished(output, undisturbed)
     again = train_again(hard, output)
-    assert again == (output.with_name(f"{output.name}-2") if finished else output)
+    assert again == output
     same_result(again, undisturbed)
     assert temporaries(output.parent) == []
     return not finished
@@ -171,10 +171,11 @@ def changes(hard: Path, session_cache: Path, backbone: Backbone) -> int:
 def check_death(change: int, hard: Path, output: Path, cache: Path, undisturbed: Path) -> None:
     done = die_at(change, hard, output, cache)
     assert done.returncode == 137, done.stderr
-    finished = output.exists() and whole_or_unfinished(output, undisturbed)
+    if output.exists():
+        whole_or_unfinished(output, undisturbed)
     again = train_again(hard, output)
     same_result(again, undisturbed)
-    assert again == (output.with_name(f"{output.name}-2") if finished else output)
+    assert again == output
     assert temporaries(output.parent) == []
 
 
@@ -237,7 +238,7 @@ def test_stopped_by_a_signal(
     if output.exists() and not finished:  # stopped in the instant in which it was being claimed
         assert {path.name for path in output.iterdir()} <= {".lock"}
     again = train_again(hard, output)
-    assert again == (tmp_path / "run-2" if finished else output)
+    assert again == output
     same_result(again, undisturbed)
 
 
@@ -541,10 +542,11 @@ def test_a_full_disk_ends_with_5_and_leaves_nothing_half_written(
     train_again(hard, tmp_path / "run")
     shutil.rmtree(warm / "features")
     before = tree(tmp_path / "run")
-    done = call(*train_args(hard, tmp_path / "run"), cache=warm, preexec=limit_files(size))
+    arguments = train_args(hard, tmp_path / "run", "--overwrite")
+    done = call(*arguments, cache=warm, preexec=limit_files(size))
     assert done.returncode == 5, done.stderr
     lines = done.stderr.splitlines()
-    assert lines[-1].startswith(f"error: cannot write {tmp_path / 'run-2'}")
+    assert lines[-1].startswith(f"error: cannot write {tmp_path / TEMPORARY_PREFIX}")
     assert "free some room" in lines[-1]
     assert [line for line in lines[:-1] if "rror" in line or "Traceback" in line] == []
     assert tree(tmp_path / "run") == before

@@ -22,6 +22,7 @@ import pytest
 
 from runner import SIGKILL, hard_photos, one_line
 from sharpeye.cli import app
+from sharpeye.core import processes
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.storage import FileLock
 from sharpeye.core.tables import read_table
@@ -107,7 +108,7 @@ def start_workers(no_images: None, monkeypatch: pytest.MonkeyPatch) -> StartWork
     def use(trouble: str = "") -> None:
         code = WORKER_CODE.format(trouble=trouble or "pass")
         monkeypatch.setattr(
-            worker_pool, "module_command", lambda _, *words: [sys.executable, "-c", code, *words]
+            processes, "module_command", lambda _, *words: [sys.executable, "-c", code, *words]
         )
 
     return use
@@ -491,6 +492,37 @@ def test_a_finished_sweep_is_not_run_again_and_other_settings_are_named(
         job.sweep(output="out", resume=True)
 
 
+def test_a_sweep_with_other_settings_is_deleted_only_by_overwrite(
+    here: Path, in_process: type[InProcessPool]
+) -> None:
+    options: dict[str, Any] = {"output": "out", "prune": False}
+    job.sweep("photos", grid=SMALL, train__epochs=2, **options)
+    with pytest.raises(UsageError, match="--overwrite deletes it; or choose another --output"):
+        job.sweep("photos", grid=SMALL, train__epochs=3, **options)
+    (here / "out/thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"deletes only sweeps, and out holds thesis\.tex"):
+        job.sweep("photos", grid=SMALL, train__epochs=3, overwrite=True, **options)
+    (here / "out/thesis.tex").unlink()
+    before = in_process.trained
+    job.sweep("photos", grid={"layer_size": [8]}, train__epochs=3, overwrite=True, **options)
+    assert in_process.trained == before + 1
+    assert [path.name for path in (here / "out/trials").iterdir()] == ["layer_size=8"]
+    with pytest.raises(UsageError, match="give one"):
+        job.sweep(output="out", resume=True, overwrite=True)
+
+
+def test_only_the_default_name_of_a_sweep_is_numbered(
+    here: Path, in_process: type[InProcessPool]
+) -> None:
+    for epochs in (2, 3, 2):
+        job.sweep("photos", grid={"layer_size": [8]}, train__epochs=epochs)
+    assert sorted(path.name for path in (here / "runs").iterdir()) == [
+        "photos-cnn-sweep",
+        "photos-cnn-sweep-2",
+    ]
+    assert in_process.trained == 2
+
+
 @pytest.mark.usefixtures("no_images")
 def test_a_folder_that_is_no_sweep_is_left_alone(here: Path) -> None:
     (here / "out").mkdir()
@@ -527,7 +559,7 @@ def test_a_worker_that_cannot_start_ends_the_sweep(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = [sys.executable, "-c", "import nothing_there"]
-    monkeypatch.setattr(worker_pool, "module_command", lambda *_: command)
+    monkeypatch.setattr(processes, "module_command", lambda *_: command)
     with pytest.raises(EnvironmentFault, match="No module named 'nothing_there'"):
         job.sweep("photos", grid=SMALL, output="out")
 
@@ -584,11 +616,11 @@ import sys
 from pathlib import Path
 from sharpeye.cli import app
 from sharpeye.jobs.sweep import sweep
-from sharpeye.jobs.sweep import worker_pool
+from sharpeye.core import processes
 from sharpeye.core.types import SampleSet
 app.COMMANDS["sweep"] = ""
 sweep.load_arrays = lambda *_: (SampleSet(Path("x"), (), ("a", "b")), None)
-worker_pool.module_command = lambda _, *words: [sys.executable, "-c", sys.argv[1], *words]
+processes.module_command = lambda _, *words: [sys.executable, "-c", sys.argv[1], *words]
 sys.exit(app.run(sys.argv[2:]))
 """
 

@@ -107,7 +107,7 @@ def test_a_frozen_backbone_computes_the_same_alone_and_in_a_batch(backbone: Back
 
 
 def convert_here(
-    _: str, name: str, kind: str, weights: str, size: str, out: str, *maps: str
+    _: str, name: str, kind: str, weights: str, size: str, out: str, *maps: str, **_options: Any
 ) -> str:
     """What the conversion's own process does, in this one."""
     return convert(name, kind, weights, size=size, out=out, maps=bool(maps))

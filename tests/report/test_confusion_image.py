@@ -1,5 +1,6 @@
 """The confusion matrix as a PNG file."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -96,3 +97,23 @@ def test_drawing_does_not_load_pyplot(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path / "c.png")]
     assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_settings_of_the_user_do_not_change_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook's drawing surface, and a `matplotlibrc` of the folder the user stands in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\n")
+    code = (
+        "import sys; import numpy as np; from pathlib import Path\n"
+        "from sharpeye.report.confusion_image import draw_confusion\n"
+        "draw_confusion(np.eye(2, dtype=int), ['a', 'b'], Path(sys.argv[1]))\n"
+        "import os; assert os.environ['MPLBACKEND'] == 'module://nowhere'"
+    )
+    variables = os.environ | {"MPLBACKEND": "module://nowhere", "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-P", "-c", code, str(tmp_path / "odd.png")]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    draw_confusion(np.eye(2, dtype=int), ["a", "b"], tmp_path / "here.png")
+    assert (tmp_path / "odd.png").read_bytes() == (tmp_path / "here.png").read_bytes()

@@ -219,16 +219,16 @@ def test_a_failed_write_closes_the_file_and_keeps_what_was_written(
     with pytest.raises(EnvironmentFault, match="No space left"), EventWriter(tmp_path) as writer:
         writer.scalar("loss", 0.5, 1)
         error = OSError(28, "No space left on device")
-        monkeypatch.setattr(writer._records, "flush", Mock(side_effect=error))
+        monkeypatch.setattr("sharpeye.runs.events.write_record", Mock(side_effect=error))
         writer.scalar("loss", 0.25, 2)
-    assert writer._records.closed
+    assert writer._file.closed
     assert read_back(tmp_path).Scalars("loss")[0].value == 0.5
 
 
 def test_a_missing_tensorboard_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     with pytest.raises(MissingExtra, match=r"tensorboard.*sharpeye\[train\]"):
         EventWriter(tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -61,9 +61,9 @@ def test_tables_are_read_by_column(run: Run) -> None:
     assert run.table("some.csv") == [{"path": "a", "score": "1"}]
 
 
-def finish(path: Path, seed: int, *, overwrite: bool = True) -> Path:
+def finish(path: Path, seed: int) -> Path:
     """Write a finished run with `seed` in its configuration, and return its directory."""
-    with RunWriter(path, overwrite=overwrite) as run_dir:
+    with RunWriter(path, if_exists="replace") as run_dir:
         assert run_dir.final_path == path
         run_dir.write_text(layout.CONFIG, Config().replace({"seed": seed}).to_toml())
         run_dir.write_text(layout.BUNDLE, "{}")
@@ -73,7 +73,7 @@ def finish(path: Path, seed: int, *, overwrite: bool = True) -> Path:
 def test_a_run_replaces_another_only_when_it_is_finished(run: Run) -> None:
     before = tree(run.path.parent)
     for error in (KeyboardInterrupt, DataError):
-        with pytest.raises(error), RunWriter(run.path, overwrite=True) as run_dir:
+        with pytest.raises(error), RunWriter(run.path, if_exists="replace") as run_dir:
             run_dir.write_text(layout.CONFIG, "half")
             assert Run(run.path).config.seed == 7
             raise error
@@ -84,9 +84,9 @@ def test_a_run_replaces_another_only_when_it_is_finished(run: Run) -> None:
 
 
 def test_two_runs_do_not_replace_the_same_one_at_once(run: Run) -> None:
-    with RunWriter(run.path, overwrite=True) as run_dir:
+    with RunWriter(run.path, if_exists="replace") as run_dir:
         with pytest.raises(BusyError):
-            RunWriter(run.path, overwrite=True)
+            RunWriter(run.path, if_exists="replace")
         run_dir.write_text(layout.BUNDLE, "{}")
 
 
@@ -96,9 +96,9 @@ def test_only_a_run_is_replaced(run: Run, tmp_path: Path) -> None:
     photos.mkdir()
     (photos / "cat.jpg").write_bytes(b"")
     before = tree(tmp_path)
-    for path in (run.path, photos):
-        with pytest.raises(UsageError, match="is no run directory and is not replaced"):
-            RunWriter(path, overwrite=True)
+    for path, name in ((run.path, "thesis.tex"), (photos, "cat.jpg")):
+        with pytest.raises(UsageError, match=f"only runs of SharpEye, and .* holds {name}"):
+            RunWriter(path, if_exists="replace")
     assert tree(tmp_path) == before
     assert finish(tmp_path / "new", 1) == tmp_path / "new"
 
@@ -121,3 +121,103 @@ def test_a_failed_rename_leaves_the_old_run(
         finish(run.path, 8)
     assert Run(run.path).config.seed == 7
     assert [path.name for path in run.path.parent.iterdir()] == ["run"]
+
+
+# --- a directory that is not free ----------------------------------------------------------------
+
+
+def leave_unfinished(path: Path, *, checkpoint: bool) -> Path:
+    """What a run leaves that was killed, after its first checkpoint or before."""
+    path.mkdir(parents=True)
+    (path / layout.CONFIG).write_text(Config().to_toml(), encoding="utf-8")
+    (path / layout.CHECKPOINTS).mkdir()
+    if checkpoint:
+        (path / layout.CHECKPOINTS / "epoch-000001.npz").write_bytes(b"weights")
+    return path
+
+
+def test_a_finished_run_is_an_error_that_says_what_to_do(run: Run) -> None:
+    before = tree(run.path)
+    with pytest.raises(UsageError, match="--overwrite replaces it, or choose another --output"):
+        RunWriter(run.path)
+    assert tree(run.path) == before
+
+
+def test_checkpoints_are_never_dropped_unasked(tmp_path: Path) -> None:
+    path = leave_unfinished(tmp_path / "run", checkpoint=True)
+    before = tree(path)
+    with pytest.raises(UsageError, match=f"--resume --output {path} goes on with it, --overwrite"):
+        RunWriter(path)
+    with RunWriter(path, if_exists="number") as run_dir:
+        assert run_dir.path == tmp_path / "run-2"
+        run_dir.write_text(layout.BUNDLE, "{}")
+    with RunWriter(path, if_exists="resume") as run_dir:
+        assert run_dir.resumed
+    assert tree(path) == before
+    with RunWriter(path, if_exists="replace") as run_dir:
+        assert list(path.iterdir()) == [path / layout.LOCK]
+        run_dir.write_text(layout.BUNDLE, "{}")
+
+
+def test_what_was_left_before_the_first_checkpoint_is_cleared(tmp_path: Path) -> None:
+    path = leave_unfinished(tmp_path / "run", checkpoint=False)
+    with RunWriter(path) as run_dir:
+        assert run_dir.path == path
+        assert [entry.name for entry in path.iterdir()] == [layout.LOCK]
+
+
+def test_a_run_that_is_being_written_is_busy_or_the_next_number_is_taken(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run"):
+        with pytest.raises(BusyError, match="is being written by another run"):
+            RunWriter(tmp_path / "run")
+        with RunWriter(tmp_path / "run", if_exists="number") as other:
+            assert other.path == tmp_path / "run-2"
+
+
+def test_a_stopped_run_that_should_replace_another_becomes_one_beside_it(run: Run) -> None:
+    before = tree(run.path)
+    with pytest.raises(KeyboardInterrupt), RunWriter(run.path, if_exists="replace") as run_dir:
+        run_dir.write_text(layout.CONFIG, Config().to_toml())
+        (run_dir.path / layout.CHECKPOINTS).mkdir()
+        (run_dir.path / layout.CHECKPOINTS / "epoch-000001.npz").write_bytes(b"weights")
+        run_dir.keep = True
+        raise KeyboardInterrupt
+    assert tree(run.path) == before
+    with RunWriter(run.path.with_name("run-2"), if_exists="resume") as run_dir:
+        assert (run_dir.path / layout.CHECKPOINTS / "epoch-000001.npz").is_file()
+
+
+def test_the_current_folder_is_not_replaced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.path)
+    before = tree(run.path)
+    with pytest.raises(UsageError, match="the current folder"):
+        RunWriter(Path(), if_exists="replace")
+    assert tree(run.path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.json", "[" * 100_000),
+        ("metrics.json", '{"test": {"accuracy": ' + "1" * 5000 + "}}"),
+        ("metrics.json", '{"test": 1}'),
+        ("metrics.json", "null"),
+        ("labels.txt", "\xff"),
+        ("split.csv", "path,label\na,b\n"),
+        ("split.csv", 'path,label,part,sha256,group\n"a'),
+        ("predictions.csv", "path,label,predicted,score\na,b\n"),
+        ("predictions.csv", ""),
+        ("history.csv", "a,b\n1,2,3\n"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_in_one_line(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "bundle.json").write_text("{}")
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    run = Run(tmp_path)
+    read = {"metrics.json": lambda: run.metrics, "labels.txt": lambda: run.labels}
+    if text == "":
+        assert run.table(name) == []
+        return
+    with pytest.raises(DataError, match=rf"{name} is damaged: .*; train again") as error:
+        read.get(name, lambda: run.table(name))()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500

@@ -19,8 +19,10 @@ from PIL import Image
 
 from localizer import scene, scenes, write_localizer
 from sharpeye.data.pascal_voc import scan_voc
+from sharpeye.errors import UsageError
 from sharpeye.images.boxes import to_pixels
 from sharpeye.images.voc_xml import VocObject, write_voc
+from sharpeye.studio.annotation_list import AnnotationList
 from sharpeye.studio.annotations import ABSENT
 from sharpeye.studio.label_merge import merge
 from sharpeye.studio.pages.label_page import SUGGEST
@@ -561,3 +563,42 @@ def test_the_manual_has_the_pages_own_table_of_keys(client: Client, mode: str) -
     assert len(keys) >= 8
     for key, effect in keys:
         assert f"| {unescape(key)} | {unescape(effect)} |" in manual
+
+
+SECRET = "my secret line"
+
+
+@pytest.fixture
+def linked_root(tmp_path: Path) -> Path:
+    """A folder with links to places that it does not show: the classes, two files, a folder."""
+    outside, root = tmp_path / "outside", tmp_path / "photos"
+    xml = write_voc("f", "1.png", SIZE, objects=[VocObject(SECRET, 1, 1, 9, 9)])
+    (outside / "Annotations").mkdir(parents=True)
+    (outside / "classes").write_text(f"{SECRET}\nother\n")
+    (outside / "1.xml").write_bytes(xml)
+    (outside / "Annotations" / "4.xml").write_bytes(xml)
+    for name in ("1.png", "2.png", "3.png", "voc/JPEGImages/4.png"):
+        image(root / name)
+    (root / "3.xml").write_bytes(
+        write_voc("f", "3.png", SIZE, objects=[VocObject("cat", 1, 1, 9, 9)])
+    )
+    (root / ".classes.txt").symlink_to(outside / "classes")
+    (root / "1.xml").symlink_to(outside / "1.xml")
+    (root / "2.xml").symlink_to("2.xml")  # a loop
+    (root / "voc" / "Annotations").symlink_to(outside / "Annotations")
+    return root
+
+
+def test_no_link_out_of_the_folder_is_followed(linked_root: Path) -> None:
+    outside = linked_root.parent / "outside"
+    before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
+    names = AnnotationList(Workspace(linked_root, linked_root.parent / "runs"))
+    listed = names.to_dict()
+    assert SECRET not in json.dumps(listed) and listed["classes"] == ["cat"]
+    bad = {path: is_bad for path, _, _, is_bad, _ in listed["pictures"]}
+    assert bad.pop("2.png") in (True, False)
+    assert bad == {"1.png": True, "3.png": False, "voc/JPEGImages/4.png": True}
+    with pytest.raises(UsageError, match=r"must stay in photos.*classes.txt"):
+        names.add_class("dog")
+    assert (linked_root / ".classes.txt").is_symlink()
+    assert before == {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}

@@ -37,10 +37,10 @@ class FileDigests(NamedTuple):
 
 def compute_digests(data: bytes) -> FileDigests:
     """Both digests of a model file in one pass."""
-    found = data.rfind(_ENTRY)
-    if found < 0:
+    entry = data.rfind(_ENTRY)
+    if entry < 0:
         return FileDigests(hashlib.sha256(data).hexdigest(), is_intact=False)
-    start, view = found + len(_ENTRY), memoryview(data)
+    start, view = entry + len(_ENTRY), memoryview(data)
     sha256 = hashlib.sha256(view[:start])
     inner = sha256.copy()
     inner.update(EMPTY_DIGEST.encode())

@@ -35,6 +35,7 @@ from sharpeye.artefact.verify.onnx_parser import FLOAT, ParsedModel, parse_onnx
 from sharpeye.artefact.verify.protobuf_reader import OnnxFormatError
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.inference import Graph
+from sharpeye.core.paths import user_path
 from sharpeye.errors import ModelError, UsageError, one_line
 
 # Outputs that a model may have after `probs` and `box`, in this order.
@@ -102,7 +103,7 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
         UsageError: the path does not exist.
         ModelError: damaged, changed, not written by SharpEye, or in a newer format.
     """
-    path = Path(path)
+    path = user_path(path)
     files = _read_files(path)
     with ThreadPoolExecutor(1) as pool:
         digests = pool.submit(compute_digests, files.data)  # hashing frees the interpreter

@@ -1,5 +1,7 @@
 """Run the command line; this module turns errors into messages and exit codes."""
 
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -11,9 +13,11 @@ import typer
 
 from sharpeye.cli import console
 from sharpeye.cli.signals import Signalled, stop_on_signals
+from sharpeye.core.paths import expand_homes
+from sharpeye.core.standard_streams import discard_output, prepare_streams
 from sharpeye.core.storage import explain_os_error
 from sharpeye.core.version import __version__
-from sharpeye.errors import SharpEyeError, Stopped, UsageError, near_match
+from sharpeye.errors import EnvironmentFault, SharpEyeError, Stopped, UsageError, near_match
 
 # Each command has a module of its name, which is imported only when the command is called.
 COMMANDS = {
@@ -38,6 +42,8 @@ COMMANDS = {
     "doctor": "check this machine and the installed packages",
 }
 
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EINVAL)
+
 
 def overview() -> str:
     """The text of `sharpeye --help`."""
@@ -55,13 +61,24 @@ Start with:  sharpeye sample digits digits/  and  sharpeye train digits/"""
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code (see `sharpeye.errors`)."""
+    prepare_streams()
     stop_on_signals()
+    exit_code = _run(list(sys.argv[1:] if arguments is None else arguments))
     try:
-        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except OSError:  # An error has been reported already.
+        discard_output(sys.stdout)
+    return exit_code
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command, and report its error."""
+    try:
+        code = _dispatch(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, as in `sharpeye predict ... | head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output(sys.stdout)
         return 0
     except SharpEyeError as error:
         return _fail(str(error), error.exit_code)
@@ -74,14 +91,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("out of memory; close other programs, or use a machine with more", 5)
     except OSError as error:
-        if error.filename is None:
-            raise
-        fault = explain_os_error(error, Path(os.fsdecode(error.filename)))
+        fault = _explain(error)
         return _fail(str(fault), fault.exit_code)
 
 
 def _dispatch(arguments: list[str]) -> int:
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    rest = [expand_homes(argument) for argument in rest]
     if name in ("--help", "-h", "help"):
         print(overview())
         return 0
@@ -92,6 +108,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"unknown command {name}. {near_match(name, COMMANDS)}")
     app: typer.Typer = import_module(f"sharpeye.cli.{name.replace('-', '_')}").app
     command = typer.main.get_command(app)
+    command.context_settings.setdefault("help_option_names", ["--help", "-h"])
     try:  # not `command.main`: it would turn a closed pipe into exit code 1
         with command.make_context(f"sharpeye {name}", rest) as context:
             command.invoke(context)
@@ -100,6 +117,15 @@ def _dispatch(arguments: list[str]) -> int:
     return 0
 
 
+def _explain(error: OSError) -> EnvironmentFault:
+    if error.filename is not None:
+        return explain_os_error(error, Path(os.fsdecode(error.filename)))
+    if error.errno in _WRITE_ERRORS:  # the standard output, as files have names
+        return explain_os_error(error, Path("to the standard output"))
+    return EnvironmentFault(f"the operating system refused: {error.strerror or error}")
+
+
 def _fail(message: str, exit_code: int) -> int:
-    console.error(message)
+    with contextlib.suppress(OSError):  # The exit code is all that can be reported.
+        console.error(message)
     return exit_code

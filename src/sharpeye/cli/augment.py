@@ -50,6 +50,7 @@ def augment(
     print(f"{result.images} {noun} of {result.sources} in {output}, {result.written} of them new")
     if result.skipped:
         print(f"left out: {result.skipped} images whose names end as this command's do")
-    print(f"next: sharpeye train {output}{' --task localize' if result.annotated else ''}")
+    task = ("--task", "localize") if result.annotated else ()
+    console.print_next("sharpeye", "train", target, *task)
     if result.failed:
         raise DataError(f"{len(result.failed)} files could not be used; the others are done")

@@ -1,11 +1,12 @@
 """`sharpeye cache info` and `sharpeye cache clear`."""
 
-import shutil
+import contextlib
+from pathlib import Path
 
 from typer import Typer
 
 from sharpeye.cli import console
-from sharpeye.core.storage import cache_root, os_errors_at
+from sharpeye.core.storage import FileLock, cache_root, os_errors_at
 from sharpeye.data import thumbnail
 from sharpeye.data.pixel_file import iter_pixel_sets
 from sharpeye.data.vector_store import iter_vector_folders
@@ -37,14 +38,39 @@ def info() -> None:
 
 @app.command()
 def clear() -> None:
-    """Delete the cache; later commands compute its content again."""
+    """Delete the cache; later commands compute its content again.
+
+    What another command is writing at the moment stays.
+    """
     root = cache_root()
     folders = ("features", thumbnail.FOLDER, "pixels", "backbones", "splits", "downloads")
-    for name in (*folders, "weights", "studio"):  # studio: thumbnails of its lists
-        with os_errors_at(root / name):
-            if (root / name).exists():
-                shutil.rmtree(root / name)
+    names = (*folders, "weights", "studio")  # studio: thumbnails of its lists
+    busy = [name for name in names if not _delete(root / name)]
     print(f"cleared {console.show(str(root))}")
+    if busy:
+        print(f"left: {', '.join(busy)}, which another command is writing; clear it again later")
+
+
+def _delete(folder: Path) -> bool:
+    """Delete a folder, but for folders with a lock that is held; returns whether all is gone."""
+    if not folder.is_dir():
+        return True
+    with os_errors_at(folder), contextlib.ExitStack() as held:
+        entries = list(folder.iterdir())
+        deleted = [_delete(entry) for entry in entries if entry.is_dir()]
+        locks = [entry for entry in entries if entry.suffix == ".lock"]
+        for lock in map(FileLock, locks):
+            if not lock.try_acquire():
+                return False
+            held.callback(lock.release)
+        for entry in entries:
+            if not entry.is_dir() and entry not in locks:
+                entry.unlink(missing_ok=True)
+    for lock_file in locks:  # Windows deletes no file that is locked.
+        lock_file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a command has written meanwhile
+        folder.rmdir()
+    return all(deleted)
 
 
 def _mebibytes(size: int) -> str:

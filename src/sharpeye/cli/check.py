@@ -1,13 +1,14 @@
 """`sharpeye check`."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.core.paths import command_line
+from sharpeye.core.standard_streams import write_as_utf8
 
 if TYPE_CHECKING:
     from sharpeye.jobs.audit.check import CheckResult
@@ -54,8 +55,9 @@ def check(
     console.start_logging(quiet=quiet)
 
     from sharpeye.core.config import Config
+    from sharpeye.core.paths import require_outside
     from sharpeye.errors import GateError, UsageError
-    from sharpeye.jobs.audit.check import PAGE, quarantine_files, require_outside, write_check
+    from sharpeye.jobs.audit.check import PAGE, quarantine_files, write_check
     from sharpeye.jobs.audit.check import check as job
 
     if write_fixes and not labels:
@@ -82,6 +84,7 @@ def check(
     if quarantine:
         moved = quarantine_files(result, quarantine)
     if as_json:
+        write_as_utf8()
         counts = {"pictures": len(result.samples), "serious": result.serious}
         print(json.dumps(counts | {"counts": result.counts}))
     else:
@@ -133,8 +136,8 @@ def _next_commands(
     """(purpose, command) pairs."""
     if fixes:
         purpose = "Move images to the suggested classes, after you went through the table"
-        return [(purpose, f"sharpeye relabel --apply {shlex.quote(str(fixes))}")]
-    check_again = f"sharpeye check {shlex.quote(str(data))}"
+        return [(purpose, command_line("sharpeye", "relabel", "--apply", fixes))]
+    check_again = command_line("sharpeye", "check", data)
     commands = []
     if unreadable:
         purpose = "Move files that cannot be read aside"

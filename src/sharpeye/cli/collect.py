@@ -45,6 +45,9 @@ Licence = Annotated[
 ]
 Threads = Annotated[int, Option(min=1, max=64, help="Requests at once.")]
 PerHost = Annotated[int, Option(min=1, max=16, help="Requests to one host at once.")]
+Strict = Annotated[
+    bool, Option("--strict", help="End with exit code 3 if any of them brought no image.")
+]
 AllowPrivate = Annotated[
     bool, Option("--allow-private", help="Also ask private networks, if you trust the list.")
 ]
@@ -60,6 +63,7 @@ def urls(
     threads: Threads = 16,
     per_host: PerHost = 4,
     allow_private: AllowPrivate = False,
+    strict: Strict = False,
     max_megapixels: options.MaxMegapixels = None,
     max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
@@ -82,7 +86,7 @@ def urls(
         )
     _require_server(counts)
     _print_next(folder.parent)
-    _require_all(counts, "URLs brought no image")
+    _report_missing(counts, "URLs brought no image", strict=strict)
 
 
 @app.command()
@@ -175,6 +179,7 @@ def import_(
     ],
     classes: Annotated[bool, Option("--classes", help="Each of its folders is a class.")] = False,
     licence: Licence = "unknown",
+    strict: Strict = False,
     max_megapixels: options.MaxMegapixels = None,
     max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
@@ -194,7 +199,7 @@ def import_(
             file=sys.stderr,
         )
     _print_next(folder if classes else folder.parent)
-    _require_all(counts, "files cannot be read")
+    _report_missing(counts, "files cannot be read", strict=strict)
 
 
 def _fetcher(allow_private: bool) -> "contextlib.closing[ImageFetcher]":
@@ -227,13 +232,19 @@ def _require_server(counts: CollectCounts) -> None:
         raise NetworkError("no server could be reached; check the network, then run it again")
 
 
-def _require_all(counts: CollectCounts, failure: str) -> None:
-    if counts.missing:
-        raise DataError(
-            f"{counts.missing} of {counts.tries} {failure}; {NAME} says why, "
-            "and the others are there"
-        )
+def _report_missing(counts: CollectCounts, failure: str, *, strict: bool) -> None:
+    """Warn of what brought no image: nearly every list has dead links, and the next command of a
+    script is to run. DataError if nothing came, now or before, or if `strict`.
+    """
+    if not counts.missing:
+        return
+    message = f"{counts.missing} of {counts.tries} {failure}; {NAME} says why"
+    if counts.missing == counts.tries and not counts.collected_before:
+        raise DataError(message)
+    if strict:
+        raise DataError(f"{message}, and the others are there")
+    print(f"warning: {message}; the others are there", file=sys.stderr)
 
 
 def _print_next(data: Path) -> None:
-    print(f"next: sharpeye check {console.show(str(data))}")
+    console.print_next("sharpeye", "check", data)

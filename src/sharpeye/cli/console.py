@@ -5,8 +5,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from sharpeye.core.paths import command_line
 from sharpeye.errors import UsageError
 from sharpeye.predict.terminal import show as show
 
@@ -26,6 +28,11 @@ def start_logging(*, quiet: bool = False, verbose: bool = False) -> None:
     _LOG.handlers[:] = [handler]
     _LOG.propagate = False
     _LOG.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+
+
+def print_next(*command: str | Path) -> None:
+    """Print the command that a user may run next."""
+    print(f"next: {show(command_line(*command))}")
 
 
 def error(message: str) -> None:
@@ -55,7 +62,7 @@ class ProgressReporter:
         self._tasks: dict[str, Any] = {}
         self._last, self._stage = 0.0, ""
         self._writes_records, self._started = form == "jsonl", time.monotonic()
-        self._quiet = quiet
+        self._quiet, self._is_broken = quiet, False
         self._terminal = sys.stderr.isatty() and not quiet
 
     def __enter__(self) -> Callable[[str, int, int], None]:
@@ -66,6 +73,13 @@ class ProgressReporter:
             self._bar.stop()
 
     def _report(self, stage: str, done: int, total: int) -> None:
+        if not self._is_broken:
+            try:
+                self._show(stage, done, total)
+            except OSError:  # The reader or the terminal has gone; the work goes on.
+                self._is_broken = True
+
+    def _show(self, stage: str, done: int, total: int) -> None:
         if self._writes_records:
             self._write_record(stage, done, total)
             return

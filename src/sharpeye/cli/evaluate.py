@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.core.standard_streams import write_as_utf8
 
 app = Typer(add_completion=False, rich_markup_mode=None)
 
@@ -54,6 +55,7 @@ def evaluate(
         write_evaluation(output, model, evaluation, dataset=samples, seconds=seconds)
     if as_json:
         record = evaluation_record(evaluation)
+        write_as_utf8()
         print(json.dumps(record.pop("test") | record, ensure_ascii=False))
     else:
         run_test = None if scores["count"] else run_test_metrics(model)

@@ -56,4 +56,4 @@ def fetch(
     print(f"{len(samples)} images in {len(samples.class_names)} classes in {shown}")
     if dataset:
         print(f"licence: {dataset.licence}")
-    print(f"next: sharpeye train {shown}")
+    console.print_next("sharpeye", "train", folder)

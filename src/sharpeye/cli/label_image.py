@@ -10,6 +10,7 @@ from sharpeye.cli.console import show
 from sharpeye.cli.options import add_flags
 from sharpeye.compat.frozen_graph import GraphFlags
 from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, label_files
+from sharpeye.core.paths import user_path
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.predictor import UnreadableImage, find_images
 
@@ -51,6 +52,7 @@ def label_image(
         names = ", ".join(map(str, sources))
         raise DataError(f"no images in {names}; give images, or folders")
     labelled, failed = 0, 0
+    graph, labels = user_path(graph), labels and user_path(labels)
     for result in label_files(images, graph, GraphFlags(**flags), labels=labels, top=top_k):
         if isinstance(result, UnreadableImage):
             failed += 1

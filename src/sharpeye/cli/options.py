@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option, Typer
 
+from sharpeye.cli.absl_flags import FlagsCommand
 from sharpeye.core.recipes import list_recipes
 from sharpeye.errors import UsageError
 
@@ -92,8 +93,8 @@ def _limit(name: str, value: float | None) -> float | None:
 def add_flags(app: Typer, command: Callable[..., None], flags: type[Any]) -> None:
     """Add a command to `app`, with the fields of a dataclass as the options that are its `**flags`.
 
-    An option may be typed with underscores, as in TensorFlow-for-Poets, or with dashes. Its help
-    and its limits are the field's metadata.
+    An option may be typed with underscores, as in TensorFlow-for-Poets, or with dashes, and in the
+    forms of `FlagsCommand`. Its help and its limits are the field's metadata.
     """
     *general, _ = inspect.signature(command).parameters.values()
     keyword_only = inspect.Parameter.KEYWORD_ONLY
@@ -108,7 +109,7 @@ def add_flags(app: Typer, command: Callable[..., None], flags: type[Any]) -> Non
         )
     parameters += [parameter for parameter in general if parameter.kind == keyword_only]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app.command()(command)
+    app.command(cls=FlagsCommand)(command)
 
 
 def parse_seconds(text: str) -> float:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import options
+from sharpeye.core.standard_streams import write_as_utf8
 from sharpeye.data.file_walk import describe_ignored
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.output_paths import ImageWriter, predict_and_write
@@ -22,7 +23,8 @@ def predict(
     model: options.ModelArgument,
     paths: Annotated[list[Path], Argument(metavar="PATH...", help="Images, or folders of them.")],
     top: Annotated[
-        int | None, Option(min=1, help="Number of classes to name [5; 1 in a table].")
+        int | None,
+        Option(min=1, help="Number of classes to name [5; csv: 1, more as label_2, score_2, ...]."),
     ] = None,
     form: Annotated[
         Literal["text", "jsonl", "csv"], Option("--format", help="Output format.")
@@ -74,6 +76,8 @@ def predict(
             )
     if explain and not opened.has_heat:
         _announce_occlusion()
+    if form != "text":
+        write_as_utf8()
     top = top or (1 if form == "csv" else 5)
     columns = min(top, len(opened.labels))
     write = open_writer(form, sys.stdout, boxes=opened.localizes, top=columns)

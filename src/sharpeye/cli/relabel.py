@@ -1,12 +1,12 @@
 """`sharpeye relabel`."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.core.paths import command_line
 
 app = Typer(add_completion=False, rich_markup_mode=None)
 
@@ -53,4 +53,5 @@ def relabel(
         undo_file = undo_file or apply.with_name(f"{apply.stem}.undo.csv")
         apply_moves(moves, root, undo_file)
         print(f"moved:    {len(moves)} images in {console.show(str(root))}")
-        print(f"undo:     sharpeye relabel --undo {console.show(shlex.quote(str(undo_file)))}")
+        undo_command = command_line("sharpeye", "relabel", "--undo", undo_file)
+        print(f"undo:     {console.show(undo_command)}")

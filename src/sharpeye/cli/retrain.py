@@ -5,9 +5,16 @@ from typing import Any
 from typer import Typer
 
 from sharpeye.cli import console, options
+from sharpeye.cli.signals import Signalled
 from sharpeye.compat.retrain_flags import Flags
+from sharpeye.errors import Stopped
 
 app = Typer(add_completion=False, rich_markup_mode=None)
+
+_ADVICE = (
+    "an earlier graph, its labels and its run are unchanged; run the same command again: "
+    "the features that were computed are kept"
+)
 
 
 def retrain(
@@ -17,13 +24,19 @@ def retrain(
     console.start_logging(quiet=quiet, verbose=verbose)
 
     from sharpeye.compat.retrain import retrain as run_job
+    from sharpeye.jobs.train.results import RANDOM_WEIGHTS
 
-    with console.ProgressReporter(quiet=quiet) as progress:
-        run = run_job(Flags(**flags), progress)
+    try:
+        with console.ProgressReporter(quiet=quiet) as progress:
+            run = run_job(Flags(**flags), progress)
+    except Signalled as signalled:
+        raise Stopped(signalled.number, _ADVICE) from None
     print(f"graph:   {console.show(flags['output_graph'])}")
     print(f"labels:  {console.show(flags['output_labels'])}")
     print(f"run:     {console.show(str(run.path))}")
     print(f"report:  {console.show(str(run.path / 'report.html'))}")
+    if run.config.model.weights == "random":
+        print(f"weights: {RANDOM_WEIGHTS}")
 
 
 options.add_flags(app, retrain, Flags)

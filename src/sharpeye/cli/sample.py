@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 
+from sharpeye.cli import console
 from sharpeye.collect.samples import list_samples, write_sample
 
 app = Typer(add_completion=False, rich_markup_mode=None)
@@ -20,5 +21,5 @@ def sample(
 ) -> None:
     """Write a sample data set as a folder of images; nothing is downloaded."""
     count = write_sample(name, folder, seed=seed)
-    print(f"{count} images in {folder}")
-    print(f"next: sharpeye train {folder}")
+    print(f"{count} images in {console.show(str(folder))}")
+    console.print_next("sharpeye", "train", folder)

@@ -26,12 +26,19 @@ class Signalled(BaseException):
     """Ends the run at any line: it is a BaseException, which `except Exception` does not catch."""
 
     def __init__(self, number: int) -> None:
+        self.number = number
         self.error = Stopped(number)
 
 
 def stop_on_signals() -> None:
-    """Let SIGINT, SIGTERM and SIGHUP (on Windows SIGBREAK) raise `Signalled` in the main thread."""
+    """Let SIGINT, SIGTERM and SIGHUP (on Windows SIGBREAK) raise `Signalled` in the main thread.
+
+    A signal that the caller lets us ignore stays ignored: `nohup` does so with SIGHUP, and a shell
+    with the SIGINT of a command in its background.
+    """
     for number in _SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            continue
         with contextlib.suppress(ValueError):  # only the main thread may set handlers
             signal.signal(number, _stop)
 

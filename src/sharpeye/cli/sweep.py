@@ -8,6 +8,7 @@ from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.core.config import Config, load_toml, parse_settings
+from sharpeye.core.config_paths import with_typed_paths
 from sharpeye.core.recipes import find_config
 from sharpeye.errors import UsageError
 
@@ -53,6 +54,9 @@ def sweep(
         str | None, Option(metavar="TIME", help="Stop all trials after 90s, 10m, 1.5h.")
     ] = None,
     resume: Annotated[bool, Option("--resume", help="Continue the sweep in --output.")] = False,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Delete the sweep in --output and begin anew.")
+    ] = False,
     config: options.Config = None,
     settings: options.Settings = None,
     max_megapixels: options.MaxMegapixels = None,
@@ -88,9 +92,10 @@ def sweep(
             keep=keep,
             retrain=retrain,
             output=output,
-            config=(base or Config()).replace(changes),
+            config=with_typed_paths(base or Config(), changes),
             time_limit=None if time_limit is None else options.parse_seconds(time_limit),
             resume=resume,
+            overwrite=overwrite,
             progress=progress,
         )
     for name, value in job.summary(result).items():

@@ -7,6 +7,8 @@ from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.core.config import Config, load_toml, parse_settings
+from sharpeye.core.config_paths import locate, on_folder, with_typed_paths
+from sharpeye.core.paths import command_line
 from sharpeye.core.recipes import find_config
 from sharpeye.errors import UsageError
 
@@ -56,6 +58,9 @@ def train(
     seed: Annotated[int | None, Option(help="Seed of the split and of all random choices.")] = None,
     min_accuracy: Annotated[float | None, Option(help="Exit code 9 below this accuracy.")] = None,
     resume: Annotated[bool, Option("--resume", help="Continue the run in --output.")] = False,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the run in --output when this one is complete.")
+    ] = False,
     strict: Annotated[bool, Option("--strict", help="End if a file cannot be read.")] = False,
     drop_small: Annotated[bool, Option("--drop-small", help="Leave out small classes.")] = False,
     follow_links: Annotated[
@@ -95,17 +100,19 @@ def train(
     changes |= {key: value for key, value in options_by_key.items() if value is not None}
     if add and not data:
         raise UsageError(
-            f"which images are added? Give their folder: sharpeye train --add {add} DIR"
+            "which images are added? Give their folder: "
+            f"{command_line('sharpeye', 'train', '--add', add, 'DIR')}"
         )
     base = _extended_config(add) if add else Config()
-    resolved = (load_toml(find_config(config), base) if config else base).replace(changes)
+    base = load_toml(find_config(config), base) if config else base
+    resolved = with_typed_paths(base, changes)
     if data and not add:
-        resolved = resolved.on_folder(str(data))
+        resolved = on_folder(resolved, str(data))
     if resume and not config:
-        resolved = _unfinished_config(output, resolved).replace(changes)
-    folder = str(data) if data else resolved.data.folder
-    if not folder:
+        resolved = with_typed_paths(_unfinished_config(output, resolved), changes)
+    if not data and not resolved.data.folder:
         raise UsageError("which images? Give their folder: sharpeye train DIR")
+    folder = data or locate(resolved, resolved.data.folder)
 
     from sharpeye.jobs.train.results import summary
     from sharpeye.jobs.train.train import train as run_training
@@ -118,6 +125,7 @@ def train(
             config=resolved,
             min_accuracy=min_accuracy,
             resume=resume,
+            overwrite=overwrite,
             progress=progress,
         )
     for name, value in summary(run).items():

@@ -8,6 +8,7 @@ cut they can be unpacked again.
 
 import contextlib
 import errno
+import io
 import os
 import re
 import shutil
@@ -15,9 +16,11 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from sharpeye.collect.archive_members import ArchiveRefused, Member, read_members
 from sharpeye.core import storage
+from sharpeye.core.archive_members import ArchiveRefused, Member, read_members
 from sharpeye.core.atomic_folder import atomic_folder, require_free
+from sharpeye.core.regular_files import open_regular
+from sharpeye.data.system_names import is_system_name
 from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError
 
 MAX_MEMBERS = 1_000_000
@@ -34,9 +37,10 @@ _Entry = tuple[PurePosixPath, bool]  # a member's path, and whether it is a fold
 def extract_archive(archive: Path, folder: Path) -> int:
     """Unpack a zip or tar (plain, gzip, bzip2 or xz); returns the number of files.
 
-    Additions of macOS (`__MACOSX`, `.DS_Store`) are left out. If the rest lies in one folder, or
-    has only files such as a licence beside a folder of folders, this folder's content moves up into
-    `folder`. Modes are those of new files, 644 and 755.
+    Names that systems write (`__MACOSX`, `.DS_Store`, `$RECYCLE.BIN`) are left out; the others become
+    composed Unicode (NFC). If these lie in one folder, or have only files such as a licence beside
+    a folder of folders, this folder's content moves up into `folder`. Modes are those of new files,
+    644 and 755.
 
     Args:
         folder: the target; it does not exist yet, or is empty.
@@ -48,7 +52,7 @@ def extract_archive(archive: Path, folder: Path) -> int:
     """
     target = require_free(folder)
     try:
-        file = archive.open("rb")
+        file = io.BufferedReader(open_regular(archive))  # type: ignore[type-var]
     except OSError as error:
         raise EnvironmentFault(f"cannot read {archive}: {error.strerror or error}") from error
     with file, atomic_folder(target) as temporary, _archive_errors(archive):
@@ -86,13 +90,13 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
     for number, member in enumerate(members, 1):
         if number > MAX_MEMBERS:
             raise ArchiveRefused(f"it has more than {MAX_MEMBERS:,} members")
-        path = PurePosixPath(member.name)
+        path = PurePosixPath(unicodedata.normalize("NFC", member.name))  # macOS decomposes names
+        if not _leads_out(member.name) and any(map(is_system_name, path.parts)):
+            continue  # also `Icon` with a carriage return, which macOS writes
         entry = (path, member.is_folder)
         refusal = _bad_name(member.name) or member.refusal or _add_entry(entry, entries)
         if refusal:
             raise ArchiveRefused(f"its member {member.name!r} {refusal}")
-        if "__MACOSX" in path.parts or path.name == ".DS_Store":
-            continue
         target = folder / path
         if member.is_folder:
             target.mkdir(parents=True, exist_ok=True)
@@ -104,6 +108,10 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
     if not count:
         raise ArchiveRefused("there is no file in it")
     return count
+
+
+def _leads_out(name: str) -> bool:
+    return "\\" in name or name.startswith("/") or ".." in PurePosixPath(name).parts
 
 
 def _bad_name(name: str) -> str:

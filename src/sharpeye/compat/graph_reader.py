@@ -1,7 +1,7 @@
 """Read a frozen GraphDef (`.pb`) as data. Needs TensorFlow's registry of operations.
 
 A graph is a program. Only numeric operations are allowed, in the graph and in its functions: none
-that opens a file, connects to another machine or calls Python.
+that opens a file, connects to another machine, calls Python, or may run without end.
 
 Source: TensorFlow's SECURITY.md ("TensorFlow models are programs").
 """
@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from sharpeye.compat.endless_graphs import refuse_endless
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, UsageError
 
@@ -33,8 +34,8 @@ _MAX_LISTED_NAMES = 12  # in a message
 # Inception graphs do before `Mul`.
 _ALSO_ALLOWED = {
     *("Assert", "CheckNumerics", "GuaranteeConst", "PreventGradient", "RandomUniform"),
-    *("Einsum", "Enter", "GatherNd", "ScatterNd"),
-    *("PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "StatelessWhile"),
+    *("Einsum", "GatherNd", "ScatterNd"),
+    *("PartitionedCall", "StatefulPartitionedCall", "StatelessIf"),
     *("DecodeJpeg", "DecodePng", "DecodeGif", "DecodeBmp"),
 }
 
@@ -87,6 +88,7 @@ def parse_graph_def(data: bytes, file: Path) -> Any:
             f"{file} is not a frozen TensorFlow graph, or is damaged: {len(data)} bytes, starts "
             f"with {data[:12]!r}; give the .pb file that retrain.py wrote"
         )
+    refuse_endless(definition, file)
     _refuse_programs(definition, file)
     return definition
 

@@ -5,6 +5,7 @@ TensorFlow is loaded only for a TensorFlow graph, never for a SharpEye model.
 
 import io
 import time
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -163,12 +164,16 @@ def _read_labels(file: Path, classes: int | None) -> tuple[str, ...]:
         raise UsageError(f"no such file: {file}; give --labels a file with a class name a line")
     if file.stat().st_size > _MAX_LABELS_BYTES:
         raise ModelError(f"{file} is larger than {_MAX_LABELS_BYTES // 2**20} MiB")
+    data = file.read_bytes()
+    # Notepad of Windows marks UTF-8 and UTF-16 at the beginning, and ends lines with \r\n.
+    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = data.decode(encoding)
     except UnicodeDecodeError:
         raise ModelError(
-            f"{file} is not UTF-8 text; give a file with a class name a line"
+            f"{file} is not UTF-8 or UTF-16 text; save it as UTF-8, with a class name a line"
         ) from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     names = [line.rstrip() for line in text.removesuffix("\n").split("\n")]
     while classes is not None and len(names) > classes and not names[-1]:
         names.pop()

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpeye.core.config import Config
-from sharpeye.errors import UsageError, near_match
+from sharpeye.errors import ConfigError, UsageError, near_match
 from sharpeye.models.registry import get_spec, list_models
+
+_MAX_BATCH = 10**6  # of images to evaluate
 
 
 def _flag(default: Any, text: str, **settings: Any) -> Any:
@@ -45,17 +47,39 @@ class Flags:
         "Prefix of intermediate_STEP.pb.",
     )
     intermediate_store_frequency: int = _flag(0, "Steps between intermediate graphs; 0 for none.")
-    model_dir: str = _flag("", "Folder with Keras' weights, searched first [Keras' cache].")
+    model_dir: str = _flag(
+        "", "Folder for ImageNet weights, also those of retrain.py [Keras' cache]."
+    )
     bottleneck_dir: str = _flag("", "Folder for features [SharpEye's cache].")
     final_tensor_name: str = _flag("final_result", "The graph's output node.")
     flip_left_right: bool = _flag(False, "Mirror half of the training images.")
     random_crop: int = _flag(0, "Margin cropped off, percent.")
     random_scale: int = _flag(0, "Largest enlargement, percent.")
     random_brightness: int = _flag(0, "Largest change of brightness, percent.")
-    weights: str = _flag("imagenet", "imagenet, a file of weights, or random.")
+    weights: str = _flag(
+        "imagenet", "imagenet, a file (.h5, .keras, .pb, .tgz), or random, for tests only."
+    )
     distortion_views: int = _flag(8, "Maximum of distorted views of an image.")
     seed: int = _flag(0, "For batches, initial weights and distortions.")
     output: str = _flag("", "The run directory [beside the graph].", more_names=("-o",))
+
+
+# The knobs that flags set as they are.
+_KEYS = {
+    "seed": "seed",
+    "bottleneck_dir": "data.features_folder",
+    "weights": "model.weights",
+    "model_dir": "model.weights_folder",
+    "how_many_training_steps": "sgd.steps",
+    "learning_rate": "sgd.learning_rate",
+    "train_batch_size": "sgd.batch_size",
+    "eval_step_interval": "sgd.eval_every",
+    "flip_left_right": "distort.flip",
+    "random_crop": "distort.crop",
+    "random_scale": "distort.scale",
+    "random_brightness": "distort.brightness",
+    "distortion_views": "distort.views",
+}
 
 
 def to_config(flags: Flags) -> Config:
@@ -67,37 +91,29 @@ def to_config(flags: Flags) -> Config:
     model, int8 = parse_architecture(flags.architecture)
     if flags.weights in ("none", "auto"):
         raise UsageError(
-            "--weights must be imagenet or a file of weights: retrain never trains the network "
-            f"itself. Received: {flags.weights}"
+            "--weights must be imagenet, a file of weights, or random for tests: retrain never "
+            f"trains the network itself, only the last layer. Received: {flags.weights}"
         )
     _check_ranges(flags)
-    return Config().replace(
+    config = Config().replace(
         {
-            "seed": flags.seed,
-            "data.features_folder": flags.bottleneck_dir,
             "split.rule": "path",
             "split.validation": flags.validation_percentage / 100,
             "split.test": flags.testing_percentage / 100,
             "model.name": model,
-            "model.weights": flags.weights,
-            "model.weights_folder": flags.model_dir,
             "model.fit": "stretch",
             "model.filter": "bilinear_asymmetric",
             "model.int8": int8,
             "head.solver": "sgd",
-            "head.refit": False,
-            "sgd.steps": flags.how_many_training_steps,
-            "sgd.learning_rate": flags.learning_rate,
-            "sgd.batch_size": flags.train_batch_size,
-            "sgd.eval_every": flags.eval_step_interval,
-            "sgd.validation_batch": max(0, flags.validation_batch_size),
-            "distort.flip": flags.flip_left_right,
-            "distort.crop": flags.random_crop,
-            "distort.scale": flags.random_scale,
-            "distort.brightness": flags.random_brightness,
-            "distort.views": flags.distortion_views,
         }
     )
+    for flag, key in _KEYS.items():
+        try:
+            config = config.replace({key: getattr(flags, flag)})
+        except ConfigError as error:
+            raise UsageError(str(error).replace(key, f"--{flag}")) from None
+    unused = {} if config.distort.active else {"distort.views": Config().distort.views}
+    return config.replace({"sgd.validation_batch": max(0, flags.validation_batch_size)} | unused)
 
 
 def parse_architecture(name: str) -> tuple[str, bool]:
@@ -120,14 +136,20 @@ def parse_architecture(name: str) -> tuple[str, bool]:
 
 
 def _check_ranges(flags: Flags) -> None:
-    percentage, batch_size = "from 1 to 89", "-1 for all images, or at least 1"
+    percentage, batch_size = "from 1 to 89", "-1 for all images, or from 1 to 1000000"
     for name, minimum, maximum, allowed in (
         ("testing_percentage", 1, 89, percentage),
         ("validation_percentage", 1, 89, percentage),
-        ("test_batch_size", -1, math.inf, batch_size),
-        ("validation_batch_size", -1, math.inf, batch_size),
+        ("test_batch_size", -1, _MAX_BATCH, batch_size),
+        ("validation_batch_size", -1, _MAX_BATCH, batch_size),
         ("intermediate_store_frequency", 0, math.inf, "0 for never, or at least 1"),
     ):
         value = getattr(flags, name)
         if not minimum <= value <= maximum or (allowed == batch_size and value == 0):
             raise UsageError(f"--{name} must be {allowed}. Received: {value}")
+    if flags.testing_percentage + flags.validation_percentage > 90:
+        raise UsageError(
+            "--testing_percentage and --validation_percentage together must be at most 90, so that "
+            "something is left to train on. Received: "
+            f"{flags.testing_percentage} and {flags.validation_percentage}"
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 from sharpeye.core.arrays import Floats
 from sharpeye.core.numerics import softmax
 from sharpeye.core.storage import make_folder, os_errors_at
+from sharpeye.core.temporaries import TEMPORARY_PREFIX, temporary_name
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs.events import EventWriter
 
@@ -19,14 +20,15 @@ _LAYER = "final_training_ops"
 
 
 class TrainingSummaries:
-    """The two event files of a run.
+    """The two event files of a run; those of an earlier one are hidden until it is finished.
 
     Raises:
         EnvironmentFault: the folder cannot be created or changed.
     """
 
     def __init__(self, folder: Path) -> None:
-        _clear_events(folder)
+        self._folder = folder
+        self._earlier = _hide_events(folder)
         self._train = EventWriter(folder / "train")
         self._validation = EventWriter(folder / "validation")
 
@@ -55,6 +57,19 @@ class TrainingSummaries:
         self._train.close()
         self._validation.close()
 
+    def finish(self, *, is_complete: bool) -> None:
+        """Delete the earlier event files, or these ones and restore the earlier."""
+        self.close()
+        with os_errors_at(self._folder):
+            if not is_complete:
+                for writer in (self._train, self._validation):
+                    writer.path.unlink(missing_ok=True)
+            for file, hidden in self._earlier.items():
+                if is_complete:
+                    hidden.unlink(missing_ok=True)
+                else:
+                    hidden.rename(file)
+
 
 def _batch_scalars(scores: BatchScores) -> dict[str, float]:
     return {"accuracy_1": scores.accuracy, "cross_entropy_1": scores.log_loss}
@@ -70,15 +85,27 @@ def _parameter_scalars(name: str, values: Floats) -> dict[str, float]:
     }
 
 
-def _clear_events(folder: Path) -> None:
-    """Delete old event files, unless the folder also holds other files."""
+def _hide_events(folder: Path) -> dict[Path, Path]:
+    """Give old event files hidden names, under which TensorBoard does not see them.
+
+    Files whose writer was killed are deleted. Nothing is changed if the folder also holds others.
+
+    Returns:
+        the hidden name of each.
+    """
     make_folder(folder)
     with os_errors_at(folder):
         files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
-        others = [path.relative_to(folder) for path in files if "tfevents" not in path.name]
+        stale = [path for path in files if path.name.startswith(TEMPORARY_PREFIX)]
+        events = [path for path in files if "tfevents" in path.name]
+        others = set(files) - set(stale) - set(events)
         if others:
             message = "%s holds more than event files, such as %s: nothing in it is deleted"
-            log.warning(message, folder, others[0])
-            return
-        for path in files:
+            log.warning(message, folder, min(others).relative_to(folder))
+            return {}
+        for path in stale:
             path.unlink()
+        hidden = {path: path.with_name(temporary_name()) for path in events}
+        for path, name in hidden.items():
+            path.rename(name)
+    return hidden

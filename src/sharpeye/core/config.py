@@ -1,31 +1,30 @@
 """The configuration: every knob on one page.
 
 A `Config` is frozen. It is read from TOML, changed by options and `--set section.key=value`, and
-written as resolved to `config.toml` in the run directory, so that
-`sharpeye train --config runs/photos/config.toml` repeats the run.
+written as resolved to `config.toml` in the run directory: `train --config` repeats the run.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core import knobs, safe_parse
+from sharpeye.core import knobs
 from sharpeye.core.knobs import iter_knobs, knob
-from sharpeye.core.regular_files import read_regular_file
+from sharpeye.core.toml_files import FORMAT_LINE, read_toml
 from sharpeye.core.types import FILTERS, RESIZE_MODES
-from sharpeye.errors import ConfigError, one_line
+from sharpeye.errors import ConfigError
 
 # The first line of every configuration that SharpEye writes: a run directory is recognized by it.
 CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
-_FORMAT = 1  # of our TOML files; a file without a format number has format 1
-FORMAT_LINE = f"# format: {_FORMAT}"
 
 
 @dataclass(frozen=True)
 class DataConfig:
     folder: str = knob("", "the folder of images")
+    relative_to: str = knob(
+        "", "the folder at which relative paths of this file begin; empty: the current folder"
+    )
     added: tuple[str, ...] = knob(
         (), "folders added to it; the last is the one that is new to add_to"
     )
@@ -60,11 +59,6 @@ class DataConfig:
         "the image out",
         choices=("largest", "single-only"),
     )
-
-    @property
-    def features_path(self) -> Path | None:
-        """`features_folder` as a path; None for the cache."""
-        return Path(self.features_folder) if self.features_folder else None
 
 
 @dataclass(frozen=True)
@@ -347,46 +341,9 @@ class Config:
         changed: Config = knobs.with_changes(self, changes, where=where)
         return changed
 
-    def on_folder(self, folder: str) -> "Config":
-        """The same knobs for the images of a folder; a different folder extends no run."""
-        if folder == self.data.folder:
-            return self
-        return self.replace({"data.folder": folder, "data.added": (), "data.add_to": ""})
-
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""
         return "\n".join([CONFIG_MARK, FORMAT_LINE, "", *knobs.toml_lines(self)]) + "\n"
-
-
-def parse_toml(text: str, path: Path) -> dict[str, Any]:
-    """Parse one of our TOML files, whoever changed it.
-
-    Raises:
-        ConfigError: it is not TOML, exceeds a limit of `safe_parse.parse_toml`, or a newer SharpEye
-            wrote it in another format.
-    """
-    line = re.search(r"^# format: (\d+)$", text, re.MULTILINE)
-    if line and int(line[1][:9]) > _FORMAT:
-        raise ConfigError(
-            f"{path} was written in format {line[1][:9]}, this SharpEye reads up to {_FORMAT}; "
-            "update SharpEye"
-        )
-    try:
-        return safe_parse.parse_toml(text)
-    except ValueError as error:
-        raise ConfigError(f"{path} is not TOML: {one_line(error)}") from None
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read and parse one of our TOML files; OSError, or ConfigError as `parse_toml`."""
-    try:
-        data = read_regular_file(path, safe_parse.MAX_TOML_BYTES)
-    except ValueError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
-    try:
-        return parse_toml(data.decode("utf-8-sig"), path)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
 def load_toml(path: Path, base: Config | None = None) -> Config:

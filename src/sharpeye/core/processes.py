@@ -1,7 +1,9 @@
-"""Start child processes, report their errors to the parent, and end them.
+"""Start child processes, report their errors to the parent, and end them. No other module does.
 
-A child reports an error as the last line of its standard error and as its exit code; `child_error`
-turns the two into the exception that the child raised.
+A child is a module of SharpEye in a Python process. It never imports from the current folder, and
+gets only those of Python's environment variables that say where its modules are. It reports an
+error as the last line of its standard error and as its exit code; `child_error` turns the two into
+the exception that the child raised.
 """
 
 import gc
@@ -11,18 +13,88 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import IO, Any
 
+from sharpeye.core.import_path import safe_python_path
+from sharpeye.core.standard_streams import prepare_streams
 from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError, UsageError
+
+ChildProcess = subprocess.Popen[bytes]
 
 # A child that was killed, or that failed before it could report, is the environment's fault.
 _ERRORS: dict[int, type[SharpEyeError]] = {
     kind.exit_code: kind for kind in (UsageError, ModelError, EnvironmentFault)
 }
+# Others would turn a child's warnings into errors, add to its output, or stop it at a prompt.
+_PYTHON_VARIABLES = {
+    "PYTHONCOERCECLOCALE",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHASHSEED",
+    "PYTHONHOME",
+    "PYTHONNOUSERSITE",
+    "PYTHONPATH",
+    "PYTHONPLATLIBDIR",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONUSERBASE",
+    "PYTHONUTF8",
+}
+# They choose another Keras or its limits, or a drawing surface that only the parent has.
+_UNWANTED = {
+    "KERAS_MAX_EPOCHS",
+    "KERAS_MAX_STEPS_PER_EPOCH",
+    "KERAS_NNX_ENABLED",
+    "MPLBACKEND",
+    "TF_USE_LEGACY_KERAS",
+}
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """The command line that runs a module of SharpEye in a Python process of its own."""
-    return [sys.executable, "-m", module, *arguments]
+    if not sys.executable:
+        raise EnvironmentFault(
+            "this Python does not know where its program is, and cannot start another; "
+            "use the `sharpeye` command"
+        )
+    isolation = {"-I": sys.flags.isolated, "-E": sys.flags.ignore_environment}
+    flags = [flag for flag, is_set in isolation.items() if is_set]
+    return [sys.executable, "-P", *flags, "-m", module, *arguments]
+
+
+def child_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child: this process's without what would break it, and `more`."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _UNWANTED and (name in _PYTHON_VARIABLES or not name.startswith("PYTHON"))
+    }
+    if "PYTHONPATH" in environment:
+        environment["PYTHONPATH"] = safe_python_path(environment["PYTHONPATH"])
+    # For processes that a library starts in the child.
+    return environment | {"PYTHONSAFEPATH": "1"} | dict(more or {})
+
+
+def start_module(
+    module: str,
+    *arguments: str,
+    errors: IO[bytes],
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
+) -> ChildProcess:
+    """Start a module whose standard error goes to a file, without waiting for it.
+
+    Args:
+        environment: variables to set beside those of this process.
+        options: further arguments of `subprocess.Popen`.
+    """
+    encoding = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+    return subprocess.Popen(
+        module_command(module, *arguments),
+        env=child_environment(encoding | dict(environment or {})),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        **options,
+    )
 
 
 def run_module(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
@@ -31,11 +103,34 @@ def run_module(module: str, *arguments: str, environment: Mapping[str, str] | No
     `environment` holds variables to set beside those of this process. An exception of the child is
     raised here again: UsageError, ModelError or EnvironmentFault.
     """
-    command, variables = module_command(module, *arguments), os.environ | dict(environment or {})
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        module_command(module, *arguments),
+        env=child_environment(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     if done.returncode:
         raise child_error(done.returncode, done.stderr)
     return done.stdout
+
+
+def new_process_group() -> dict[str, Any]:
+    """Options of `start_module` that keep the terminal's Ctrl-C from a child."""
+    if os.name == "posix":
+        return {"process_group": 0}
+    return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+
+
+def ends_within(process: ChildProcess, seconds: float) -> bool:
+    """Wait for a child; returns whether it has ended."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def child_error(exit_code: int, errors: str) -> SharpEyeError:
@@ -59,6 +154,7 @@ def run_child(work: Callable[[], None], target: str, *, collect_garbage: bool = 
         target: the name of the child's output, for messages.
         collect_garbage: True for a long process; a short one is faster without garbage collection.
     """
+    prepare_streams(encoding="utf-8")
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if not collect_garbage:  # TensorFlow makes millions of objects.
         gc.disable()

@@ -9,21 +9,24 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from sharpeye.core.paths import user_path
 from sharpeye.core.temporaries import TEMPORARY_PREFIX as TEMPORARY_PREFIX
 from sharpeye.core.temporaries import remove_stale_temporaries
 from sharpeye.core.temporaries import temporary_name as temporary_name
-from sharpeye.errors import EnvironmentFault
+from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_FULL_DISK_BYTES = 2**20  # less space than this explains why a library could not write
+
 _ADVICE = {
-    (errno.EACCES, errno.EPERM, errno.EROFS): "choose another place with --output, "
-    "or set SHARPEYE_CACHE for the cache",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "allow it, or choose another place",
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "free some room and run it again",
     (errno.ENOTDIR, errno.EEXIST, errno.EISDIR): "a file is where a folder should be, "
     "or a folder where a file should be",
@@ -32,8 +35,11 @@ _ADVICE = {
 
 def explain_os_error(error: OSError, path: Path) -> EnvironmentFault:
     """Turn an error of the operating system into one line with the path and what to do."""
+    in_cache = path.absolute().is_relative_to(cache_root().absolute())
     for codes, advice in _ADVICE.items():
         if error.errno in codes:
+            if in_cache:
+                advice += ", or set SHARPEYE_CACHE to another folder"
             return EnvironmentFault(f"cannot write {path}: {os.strerror(error.errno)}; {advice}")
     return EnvironmentFault(f"cannot write {path}: {error.strerror or error}")
 
@@ -45,6 +51,24 @@ def os_errors_at(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise explain_os_error(error, path) from error
+
+
+@contextlib.contextmanager
+def library_errors_at(path: Path) -> Iterator[None]:
+    """Translate any error of a library that writes files itself into EnvironmentFault.
+
+    Such libraries do not tell a full disk from other faults, which their callers exclude before.
+    """
+    with os_errors_at(path):
+        try:
+            yield
+        except (SharpEyeError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            reason = one_line(error) or type(error).__name__
+            if shutil.disk_usage(path.parent).free < _FULL_DISK_BYTES:
+                raise OSError(errno.ENOSPC, reason) from error
+            raise EnvironmentFault(f"cannot write {path}: {reason}") from None
 
 
 def make_folder(path: Path) -> Path:
@@ -119,7 +143,7 @@ def sha256_file(path: Path) -> str:
 def cache_root() -> Path:
     """`$SHARPEYE_CACHE`, else the platform's cache folder. It is not created here."""
     if chosen := os.environ.get("SHARPEYE_CACHE"):
-        return Path(chosen).expanduser()
+        return user_path(chosen).absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("sharpeye", appauthor=False))

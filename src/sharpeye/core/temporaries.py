@@ -98,8 +98,8 @@ def _system() -> str:
     on it. Another one may write to the same disk.
     """
     node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-    facts = [node]
+    identifiers = [node]
     with contextlib.suppress(OSError):
-        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
-        facts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return hashlib.sha256("\n".join(facts).encode("utf-8", "replace")).hexdigest()[:8]
+        identifiers.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        identifiers.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(identifiers).encode("utf-8", "replace")).hexdigest()[:8]

@@ -107,6 +107,6 @@ def _annotations(samples: SampleSet) -> str:
     if not count:
         return ""
     return (
-        f"if its {count} XML files are Pascal VOC annotations: --task localize learns their "
-        "classes and boxes, --label-from xml the classes alone"
+        f"if its {count} XML files are Pascal VOC annotations: --label-from xml takes their "
+        "classes, sharpeye train --task localize also their boxes"
     )

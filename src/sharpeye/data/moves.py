@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sharpeye.core.paths import command_line
 from sharpeye.core.storage import flush_file, flush_folder, os_errors_at, sha256_file
 from sharpeye.core.tables import read_user_table, write_table
 from sharpeye.core.temporaries import remove_stale_temporaries, temporary_name
@@ -132,7 +133,8 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
             move_file(root / move.source, root / move.target)
         except (DataError, EnvironmentFault) as error:
             before = f"{count} of {len(moves)} images were moved before it"
-            raise type(error)(f"{error}; {before}: sharpeye relabel --undo {undo}") from None
+            command = command_line("sharpeye", "relabel", "--undo", undo)
+            raise type(error)(f"{error}; {before}: {command}") from None
 
 
 def read_moves(undo: Path) -> list[Move]:

@@ -32,7 +32,7 @@ from sharpeye.data.thumbnail_comparison import (
 
 Member = TypeVar("Member", bound=Any)
 
-_FREQUENCIES = 7
+FREQUENCIES = 7
 _PAIR_CHUNK, _THUMBNAIL_CHUNK = 512, 4096
 
 # Tiny images need higher limits: of 10,000 of Fashion-MNIST, 837 have a twin at the first limit of
@@ -40,7 +40,7 @@ _PAIR_CHUNK, _THUMBNAIL_CHUNK = 512, 4096
 _MIN_COSINE, _MIN_COSINE_TINY = 0.88, 0.97
 _MIN_EDGES_TINY = 0.985
 _MIN_GREY = 0.85
-_MIN_CONTRAST = 10.0  # grey levels; flatter images have nothing to compare
+MIN_CONTRAST = 10.0  # grey levels; flatter images have nothing to compare
 
 _NO_INDICES, _NO_VALUES = np.empty(0, np.int64), np.empty(0, np.float32)
 NO_PAIRS = ImagePairs(_NO_INDICES, _NO_INDICES, _NO_VALUES, _NO_VALUES, _NO_VALUES, _NO_VALUES)
@@ -113,7 +113,7 @@ def duplicate_groups(*pairs: ImagePairs) -> list[list[int]]:
 def candidate_pairs(thumbnails: ThumbnailArray) -> tuple[Ints, Ints]:
     """Pairs to compare: int64[K] and int64[K], first < second, in order."""
     contrast = thumbnails["quantiles"][:, -1] - thumbnails["quantiles"][:, 0]
-    indices = np.flatnonzero(contrast >= _MIN_CONTRAST)
+    indices = np.flatnonzero(contrast >= MIN_CONTRAST)
     min_cosines = np.where(is_tiny(thumbnails)[indices], _MIN_COSINE_TINY, _MIN_COSINE)
     vectors = _low_frequencies(thumbnails, indices)
     first, second = lsh_pairs(vectors, min_cosines.astype(np.float32))
@@ -121,16 +121,22 @@ def candidate_pairs(thumbnails: ThumbnailArray) -> tuple[Ints, Ints]:
 
 
 def _low_frequencies(thumbnails: ThumbnailArray, indices: Ints) -> Floats:
-    """float32[K,48]: DCT-II without the mean, times frequency, of length 1; 0 for flat images."""
-    frequencies = np.arange(_FREQUENCIES)
-    positions = (np.arange(SIDE) + 0.5) / SIDE
-    basis = np.cos(np.pi * frequencies[:, None] * positions).astype(np.float32)
-    weights = np.hypot(frequencies[:, None], frequencies).ravel()[1:].astype(np.float32)
-    vectors = np.empty((len(indices), len(weights)), np.float32)
+    """float32[K,48]: the vectors of some thumbnails."""
+    vectors = np.empty((len(indices), FREQUENCIES**2 - 1), np.float32)
     for start in range(0, len(indices), _THUMBNAIL_CHUNK):
         chunk = indices[start : start + _THUMBNAIL_CHUNK]
         thumbs = thumbnails["thumb"][chunk].astype(np.float32)
-        waves = (basis @ thumbs @ basis.T).reshape(len(thumbs), -1)[:, 1:] * weights
-        lengths = np.linalg.norm(waves, axis=1, keepdims=True)
-        vectors[start : start + _THUMBNAIL_CHUNK] = waves / np.maximum(lengths, 1e-3)
+        vectors[start : start + _THUMBNAIL_CHUNK] = frequency_vectors(thumbs)
+    return vectors
+
+
+def frequency_vectors(thumbs: Floats) -> Floats:
+    """float32[K,48]: DCT-II without the mean, times frequency, of length 1; 0 for flat images."""
+    frequencies = np.arange(FREQUENCIES)
+    positions = (np.arange(SIDE) + 0.5) / SIDE
+    basis = np.cos(np.pi * frequencies[:, None] * positions).astype(np.float32)
+    weights = np.hypot(frequencies[:, None], frequencies).ravel()[1:].astype(np.float32)
+    waves = (basis @ thumbs @ basis.T).reshape(len(thumbs), -1)[:, 1:] * weights
+    lengths = np.linalg.norm(waves, axis=1, keepdims=True)
+    vectors: Floats = waves / np.maximum(lengths, 1e-3)
     return vectors

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.config_paths import locate
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.file_walk import natural_key, printable
 from sharpeye.data.image_folder import make_sample_set, scan_folder, scan_prefixes
@@ -44,7 +45,7 @@ def scan_dataset(config: Config, root: Path, *, min_classes: int = 2) -> SampleS
 
 
 def _is_data_folder(config: Config, root: Path) -> bool:
-    return Path(config.data.folder).resolve() == root.resolve()
+    return locate(config, config.data.folder).resolve() == root.resolve()
 
 
 def _names_folder_in(splits: Sequence[str], root: Path) -> bool:
@@ -64,7 +65,7 @@ def scan_folders(config: Config) -> dict[str, SampleSet]:
     for folder in (config.data.folder, *config.data.added):
         base = base_folder(config, folder)
         if base not in sets:
-            scanned = scan_dataset(config, Path(folder), min_classes=1)
+            scanned = scan_dataset(config, locate(config, folder), min_classes=1)
             if base:
                 samples = [replace(s, path=f"{base}/{s.path}", base=base) for s in scanned]
                 rejected = [Rejected(f"{base}/{r.path}", r.reason) for r in scanned.rejected]
@@ -75,7 +76,8 @@ def scan_folders(config: Config) -> dict[str, SampleSet]:
 
 def base_folder(config: Config, folder: str) -> str:
     """The path of an added folder relative to `data.folder`; empty for `data.folder` itself."""
-    root, absolute = Path(config.data.folder).resolve(), Path(folder).resolve()
+    root = locate(config, config.data.folder).resolve()
+    absolute = locate(config, folder).resolve()
     try:
         base = Path(os.path.relpath(absolute, root)).as_posix()
     except ValueError:  # on another drive

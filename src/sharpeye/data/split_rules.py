@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sharpeye.core.types import Sample, Split
+from sharpeye.data.augmentation_names import source_names
 from sharpeye.data.file_walk import stem_of
 
-_NOHASH = re.compile(r"^(.*?)_nohash_.*$", re.S)
-# The name endings of older tools for images that they flipped, or added noise to.
-_ENDINGS = ("_noised", "_x", "_x_noised", "_y", "_y_noised", "_y_x", "_y_x_noised")
 _RETRAIN_MODULUS = 2**27 - 1  # retrain.py's MAX_NUM_IMAGES_PER_CLASS
 
 
@@ -79,16 +77,10 @@ def position(sha256: str, seed: int) -> float:
 def families(samples: Sequence[Sample]) -> list[set[str]]:
     """For each sample, paths without suffix; samples that share a path belong together.
 
-    They link an image with the images derived from it: `cat_x.jpg` is derived from `cat.jpg` if
-    that is in the same folder.
+    They link an image with the images derived from it, see `augmentation_names.py`.
     """
     stems = [stem_of(sample.inner) for sample in samples]
-    known = set(stems)
-    sources: list[set[str]] = []
-    for sample, stem in zip(samples, stems, strict=True):
-        match = _NOHASH.match(sample.inner)
-        made_of = {stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)}
-        sources.append({match[1]} if match else made_of & known)
+    sources = source_names(stems)
     all_sources = set().union(*sources)
     return [names | ({stem} & all_sources) for stem, names in zip(stems, sources, strict=True)]
 

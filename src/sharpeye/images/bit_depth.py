@@ -5,15 +5,16 @@ import io
 import numpy as np
 from PIL import Image
 
+from sharpeye.core.arrays import Ints
 from sharpeye.core.types import MAX_BIT_DEPTH
-from sharpeye.images.color import is_wide, wide_samples
+from sharpeye.images.color import count_bits, is_wide, wide_samples
 from sharpeye.images.formats import AVIF, BMP, GIF, HEIC, JPEG, PNG, WEBP, sniff
 from sharpeye.images.open_image import PILLOW_WARNINGS, open_reader
+from sharpeye.images.wide_color import is_wide_color
 
 _NARROW_FORMATS = (JPEG, GIF, WEBP, BMP, AVIF, HEIC)  # always 8 bits when they are decoded
-_PNG_BITS, _PNG_COLOUR_TYPE, _GREY = 24, 25, 0  # offsets in the file, and a colour type
-# Dead and hot pixels of a camera may be so many, and a drawn scale bar is more.
-_MAX_OUTLIERS = 1e-4
+_PNG_BITS, _PNG_COLOR_TYPE = 24, 25  # offsets in the file
+_PNG_COLOR_TYPES = (0, 2, 6)  # grey, RGB and RGBA; grey with alpha keeps its upper 8 bits
 
 
 def is_wide_file(data: bytes) -> bool:
@@ -25,13 +26,11 @@ def is_wide_file(data: bytes) -> bool:
     if format_ is None or format_ in _NARROW_FORMATS:
         return False
     if format_ == PNG:
-        return len(data) > _PNG_COLOUR_TYPE and (data[_PNG_BITS], data[_PNG_COLOUR_TYPE]) == (
-            MAX_BIT_DEPTH,
-            _GREY,
-        )
+        head = data[: _PNG_COLOR_TYPE + 1].ljust(_PNG_COLOR_TYPE + 1, b"\0")
+        return head[_PNG_BITS] == MAX_BIT_DEPTH and head[_PNG_COLOR_TYPE] in _PNG_COLOR_TYPES
     try:
         with PILLOW_WARNINGS, open_reader(io.BytesIO(data), format_) as image:
-            return is_wide(image)
+            return is_wide(image) or is_wide_color(image)
     except Exception:  # decoders raise nearly any exception on damaged bytes
         return False
 
@@ -39,13 +38,15 @@ def is_wide_file(data: bytes) -> bool:
 def significant_bits(image: Image.Image) -> int | None:
     """The smallest n of 8..16 for which at most 1 of 10,000 samples needs more than n bits.
 
-    None if the image has 8 bits, or samples that are no whole numbers of 16 bits.
+    Args:
+        image: loaded from a file that `is_wide_file`. Of colours Pillow gives the upper bytes,
+            which show all but which of the lower 8 bits are used.
+
+    Returns:
+        None if the samples are no whole numbers of 16 bits.
     """
-    samples = wide_samples(image) if is_wide(image) else None
-    if samples is None:
-        return None
-    allowed = _MAX_OUTLIERS * samples.size
-    for bits in range(8, MAX_BIT_DEPTH):
-        if np.count_nonzero(samples >> bits) <= allowed:
-            return bits
-    return MAX_BIT_DEPTH
+    if is_wide(image):
+        samples = wide_samples(image)
+        return None if samples is None else count_bits(samples)
+    colors: Ints = np.asarray(image)[..., :3]
+    return count_bits(colors.astype(np.uint16) << 8)

@@ -16,14 +16,18 @@ from sharpeye.images.composite import over_white
 
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT, _SIGNED = 258, 339, 2  # tags of TIFF, and a value
 
+# Dead and hot pixels of a camera may be so many; a drawn scale bar is more.
+_MAX_OUTLIERS = 1e-4
 
-def to_rgb(image: Image.Image, name: str, bit_depth: int = MAX_BIT_DEPTH) -> Image.Image:
+
+def to_rgb(image: Image.Image, name: str, bit_depth: int | None = MAX_BIT_DEPTH) -> Image.Image:
     """An image of any mode as RGB; transparent ones are composited over white.
 
     Args:
         image: loaded, and upright.
         bit_depth: significant bits of a sample, 8..16, in an image of more than 8. A TIFF whose
-            header names fewer bits, such as 12, has so many.
+            header names fewer bits, such as 12, has so many. None counts those of this image, for
+            people to look at.
 
     Raises:
         ImageReadError: 32-bit samples that are no whole numbers of 16 bits, or may be of 8.
@@ -52,18 +56,29 @@ def wide_samples(image: Image.Image) -> Ints | None:
     return samples.astype(np.uint16, copy=False)
 
 
+def count_bits(samples: Ints) -> int:
+    """The smallest n of 8..16 for which at most 1 of 10,000 samples needs more than n bits."""
+    allowed = _MAX_OUTLIERS * samples.size
+    for bits in range(8, MAX_BIT_DEPTH):
+        if np.count_nonzero(samples >> bits) <= allowed:
+            return bits
+    return MAX_BIT_DEPTH
+
+
 def reduce_bits(samples: Array, bit_depth: int) -> Pixels:
     """The upper 8 bits of samples with `bit_depth` significant bits; larger samples give 255."""
     shifted: Ints = np.minimum(samples >> (bit_depth - 8), 255)
     return shifted.astype(np.uint8)
 
 
-def _reduce(image: Image.Image, name: str, bit_depth: int) -> Image.Image:
+def _reduce(image: Image.Image, name: str, bit_depth: int | None) -> Image.Image:
     samples, header_bits = wide_samples(image), _header_bits(image)
     if samples is None:
         raise ImageReadError(
             name, "32-bit samples have no agreed range of brightness; save it with 8 or 16 bits"
         )
+    if bit_depth is None:
+        return Image.fromarray(reduce_bits(samples, count_bits(samples)))
     narrow = image.mode in ("I", "F") and header_bits > MAX_BIT_DEPTH and samples.max() <= 255
     if narrow and samples.any() and bit_depth == MAX_BIT_DEPTH:
         raise ImageReadError(
@@ -82,4 +97,5 @@ def _header_bits(image: Image.Image) -> int:
     bits = tags.get(_BITS_PER_SAMPLE)
     if isinstance(bits, tuple) and bits and 8 <= bits[0] <= 32:
         return int(bits[0]) - int(tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED)
-    return MAX_BIT_DEPTH if image.mode.startswith("I;16") else 32
+    of_16_bits = image.mode.startswith("I;16") or image.format == "PPM"
+    return MAX_BIT_DEPTH if of_16_bits else 32

@@ -29,6 +29,7 @@ from sharpeye.images.memory_budget import BUDGET, BudgetTimeout
 from sharpeye.images.open_image import DamagedImage, open_checked, release_decoder
 from sharpeye.images.orientation import ORIENTATION, TRANSPOSED, orientation_of, upright
 from sharpeye.images.png_chunks import without_extras
+from sharpeye.images.wide_color import is_wide_color, join_bytes, load_lower_bytes
 
 Result = TypeVar("Result")
 
@@ -118,7 +119,7 @@ def decode_with_size(
     limits: DecodeLimits | None = None,
     *,
     display_size: tuple[int, int] | None = None,
-    bit_depth: int = MAX_BIT_DEPTH,
+    bit_depth: int | None = MAX_BIT_DEPTH,
     keep_grey: bool = False,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Like `decode`; also the width and height of the full-size upright image.
@@ -127,6 +128,7 @@ def decode_with_size(
         display_size: the largest width and height at which it is shown. A JPEG may then be
             decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
             Never for a model: see `_draft`.
+        bit_depth: see `color.to_rgb`.
     """
     limits = limits or limits_in_force()
 
@@ -134,6 +136,9 @@ def decode_with_size(
         with open_checked(data, name, limits) as (image, format_):
             full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
             grey = keep_grey and image.mode == "L" and "transparency" not in image.info
+            lower = None
+            if bit_depth and bit_depth < MAX_BIT_DEPTH and is_wide_color(image):
+                lower = _load_lower_bytes(data, name, limits)
             with _memory_for(
                 image, data, name, format_=format_, limits=limits, keep=grey
             ) as reservation:
@@ -141,6 +146,8 @@ def decode_with_size(
                     raise DamagedImage(name, "a truncated JPEG")
                 image.load()
                 release_decoder(image)
+                if lower is not None and bit_depth:
+                    image = join_bytes(image, lower, bit_depth)
                 image = upright(image, release=True)
                 grey = keep_grey and image.mode == "L" and "transparency" not in image.info
                 result = image if grey else to_rgb(image, name, bit_depth)
@@ -149,6 +156,14 @@ def decode_with_size(
             return result, full_size or result.size
 
     return _mend_and_retry(work, data, name, limits)
+
+
+def _load_lower_bytes(data: bytes, name: str, limits: DecodeLimits) -> Image.Image:
+    with (
+        open_checked(data, name, limits) as (image, format_),
+        _memory_for(image, data, name, format_=format_, limits=limits),
+    ):
+        return load_lower_bytes(image)
 
 
 @contextmanager

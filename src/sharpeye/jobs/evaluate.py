@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sharpeye.core.arrays import Floats
+from sharpeye.core.config_paths import locate
 from sharpeye.core.inference import available_cores
 from sharpeye.core.numerics import finite_or_null
 from sharpeye.core.parallel import parallel_map
-from sharpeye.core.paths import shell_quote
+from sharpeye.core.paths import shell_quote, user_path
 from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder
 from sharpeye.core.types import Box, Rejected, Sample, SampleSet
@@ -86,7 +87,7 @@ def evaluate(
     opened = model if isinstance(model, Model) else load(model)
     run = _run_of(opened)
     config = None if run is None else run.config
-    dataset = read_labelled_images(Path(data), opened, config, label_from=label_from)
+    dataset = read_labelled_images(user_path(data), opened, config, label_from=label_from)
     dataset = add_digests(dataset, available_cores()) if run else dataset
     samples, predictions, rejected = [], [], list(dataset.rejected)
     results = parallel_map(lambda sample: _predict(opened, sample), dataset)
@@ -127,7 +128,7 @@ def _divide(
     rows = run.table(layout.SPLIT) if run else []
     if run is None or not rows or not {"path", "part", "sha256"} <= set(rows[0]):
         return evaluation
-    root = Path(run.config.data.folder)
+    root = locate(run.config, run.config.data.folder)
     overlap = find_training_overlap(rows, dataset, root, progress=of_stage(progress, "near copies"))
     if overlap.compared < overlap.training_images:
         log.info(

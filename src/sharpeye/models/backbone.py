@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sharpeye.core.config import Config
+from sharpeye.core.config_paths import locate, weights_path
 from sharpeye.core.inference import Backbone, Shape
+from sharpeye.core.keras_import import CHILD_ENVIRONMENT
+from sharpeye.core.paths import user_path
 from sharpeye.core.processes import run_module
 from sharpeye.core.storage import (
     FileLock,
@@ -31,6 +34,7 @@ from sharpeye.errors import NetworkError, UsageError
 from sharpeye.models.keras_to_onnx import set_weights
 from sharpeye.models.registry import get_spec, list_models
 from sharpeye.models.spec import ModelSpec
+from sharpeye.models.weights.frozen_graph_file import is_frozen_graph
 
 if TYPE_CHECKING:
     import keras
@@ -66,11 +70,11 @@ class BackboneConfig:
         model = config.model
         return cls(
             name=model.name,
-            weights=model.weights,
+            weights=weights_path(config),
             image_size=model.image_size,
             fit=cast(ResizeMode, model.fit),  # `Config` allows no other values.
             filter=cast(Filter, model.filter),
-            weights_folder=Path(model.weights_folder) if model.weights_folder else None,
+            weights_folder=locate(config, model.weights_folder) if model.weights_folder else None,
             maps=config.task == "localize" if maps is None else maps,
         )
 
@@ -99,6 +103,8 @@ def load_backbone(
     sized = replace(spec.input, height=side, width=side) if side else spec.input
     size = replace(sized, fit=config.fit, filter=config.filter)
     weights = _weights_file(spec, config)
+    if weights and config.maps:
+        _require_trainable(weights, "a box head")
     digest = sha256_file(weights) if weights else "random-seed-0"
     made_from = f"{_CONVERTER_VERSION}:{digest}:{size.height}x{size.width}{':maps' * config.maps}"
     key = f"{spec.name}-{size.width}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
@@ -124,6 +130,7 @@ def weight_loader(config: BackboneConfig) -> Callable[["keras.Model"], str]:
     """
     spec = _backbone_spec(config)
     file = _weights_file(spec, config) or Path()
+    _require_trainable(file, "fine-tuning")
     return partial(set_weights, spec=spec, kind=_weights_kind(config), weights=file)
 
 
@@ -143,6 +150,14 @@ def _backbone_spec(config: BackboneConfig) -> ModelSpec:
     return spec
 
 
+def _require_trainable(file: Path, purpose: str) -> None:
+    """Raise UsageError for a frozen graph, which has features but no layers of Keras."""
+    if is_frozen_graph(file):
+        raise UsageError(
+            f"{purpose} needs weights of Keras, or imagenet. Received: {file}, a frozen graph"
+        )
+
+
 def _weights_kind(config: BackboneConfig) -> str:
     return config.weights if config.weights in ("imagenet", "random") else "file"
 
@@ -158,7 +173,7 @@ def _weights_file(spec: ModelSpec, config: BackboneConfig) -> Path | None:
             names = local_models(config.weights_folder)
             local = f"; no download is needed for {', '.join(names)}" if names else ""
             raise NetworkError(f"{error}{local}") from None
-    file = Path(config.weights).expanduser()
+    file = user_path(config.weights)
     if not file.is_file():
         raise UsageError(
             "weights must be imagenet, random, or a file of weights. There is no such file: "
@@ -200,15 +215,16 @@ def _convert(
     graph_file: Path,
 ) -> _Record:
     with atomic_path(graph_file) as temporary:
-        output = run_module(
-            "sharpeye.models.keras_to_onnx",
-            spec.name,
-            _weights_kind(config),
-            str(weights or ""),
-            f"{size.height}x{size.width}",
-            str(temporary),
-            *(["maps"] if config.maps else []),
-        )
+        target = (f"{size.height}x{size.width}", str(temporary), *(["maps"] if config.maps else []))
+        if weights and is_frozen_graph(weights):
+            output = run_module(
+                "sharpeye.models.frozen_graph_to_onnx", spec.name, str(weights), *target
+            )
+        else:
+            source = (spec.name, _weights_kind(config), str(weights or ""))
+            output = run_module(
+                "sharpeye.models.keras_to_onnx", *source, *target, environment=CHILD_ENVIRONMENT
+            )
         digest = sha256_file(temporary)
     shapes, report = output.strip().splitlines()[-2:]
     record = _Record(digest, report, tuple((h, w, c) for h, w, c in json.loads(shapes)))

@@ -11,13 +11,13 @@ JSON, and a report on the weights.
 
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sharpeye.core.keras_import import import_keras
 from sharpeye.core.processes import run_child
 from sharpeye.errors import MissingExtra, ModelError
 from sharpeye.models.spec import ModelSpec
@@ -36,9 +36,8 @@ def convert(name: str, kind: str, weights: str, *, size: str, out: str, maps: bo
         MissingExtra: Keras, TensorFlow or onnx are not installed.
         ModelError: the weights do not fit, or the graph computes other values than Keras.
     """
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
+        import_keras("tensorflow")
         import keras
         import onnx
     except ImportError as error:

@@ -1,7 +1,9 @@
 """Draw the confusion matrix as an image file, `confusion_matrix.png`."""
 
+import contextlib
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,38 @@ def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None
         MissingExtra: matplotlib is not installed.
         EnvironmentFault: the file cannot be written.
     """
+    with _default_matplotlib():
+        _draw(matrix, class_names, file)
+
+
+@contextlib.contextmanager
+def _default_matplotlib() -> Iterator[None]:
+    """Matplotlib without the user's settings: a style, a `matplotlibrc` of the current folder.
+
+    `MPLBACKEND` may name the drawing surface of a notebook, which this Python lacks.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
     try:
-        # Without pyplot, which keeps figures alive and may look for a display.
-        from matplotlib import font_manager
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib
     except ImportError:
         raise MissingExtra("matplotlib", "train", "the confusion matrix image") from None
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
+    with warnings.catch_warnings():
+        # Of settings that are deprecated, and of rare letters, which are drawn as boxes.
+        warnings.simplefilter("ignore")
+        with matplotlib.rc_context(defaults):
+            yield
+
+
+def _draw(matrix: Ints, class_names: Sequence[str], file: Path) -> None:
+    # Without pyplot, which keeps figures alive and may look for a display.
+    from matplotlib import font_manager
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     side, _ = _sizes(len(class_names))
     names = [shorten(" ".join(name.split()), _MAX_NAME_CHARACTERS) for name in class_names]
     installed = {font.name for font in font_manager.fontManager.ttflist}
@@ -52,9 +79,7 @@ def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None
     FigureCanvasAgg(figure)
     # The plot fills the figure; saving enlarges the figure by the labels around it.
     _fill(figure.add_axes((0, 0, 1, 1)), matrix, names, fonts=fonts)
-    with warnings.catch_warnings(), storage.atomic_path(file) as temporary:
-        # Rare letters are drawn as boxes, without a warning.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with storage.atomic_path(file) as temporary:
         margins: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.25}
         figure.savefig(temporary, format="png", metadata={"Software": None}, **margins)
 

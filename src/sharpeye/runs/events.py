@@ -5,9 +5,8 @@ newer one, its only form. TensorBoard converts the older form on loading
 (`tensorboard/data_compat.py`, and likewise in its data server), while readers of event files such
 as `EventAccumulator.Scalars` support only the older one.
 
-The records and their checksums come from TensorBoard's own `RecordWriter`. Its `EventFileWriter`
-loads TensorFlow, and tensorboardX 2.6.5 writes from its own thread: a call returns before the file
-is written, and on a full disk later calls block for ever.
+TensorBoard's `EventFileWriter` loads TensorFlow, and tensorboardX 2.6.5 writes from its own thread:
+a call returns before the file is written, and on a full disk later calls block for ever.
 """
 
 import contextlib
@@ -28,6 +27,7 @@ from PIL import Image
 from sharpeye.core import storage
 from sharpeye.core.arrays import Pixels
 from sharpeye.errors import MissingExtra
+from sharpeye.runs.event_records import write_record
 
 _HISTOGRAM_BINS = 30  # as many as in TensorBoard's own writer
 _MAX_STEP = 2**63 - 1
@@ -52,13 +52,12 @@ class EventWriter:
     def __init__(self, folder: Path) -> None:
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2
-            from tensorboard.summary.writer.record_writer import RecordWriter
         except ImportError:
             raise MissingExtra("tensorboard", "train", "TensorBoard event files") from None
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self.path = storage.make_folder(folder) / _file_name()
         with storage.os_errors_at(self.path):
-            self._records = RecordWriter(self.path.open("xb"))
+            self._file = self.path.open("xb")
         self._write(file_version="brain.Event:2")
 
     def scalar(self, tag: str, value: float, step: int) -> None:
@@ -135,7 +134,7 @@ class EventWriter:
 
     def close(self) -> None:
         with storage.os_errors_at(self.path):
-            self._records.close()
+            self._file.close()
 
     def __enter__(self) -> "EventWriter":
         return self
@@ -158,12 +157,11 @@ class EventWriter:
         event = self._event(wall_time=time.time(), **content)
         with storage.os_errors_at(self.path):
             try:
-                self._records.write(event.SerializeToString())
-                self._records.flush()
+                write_record(self._file, event.SerializeToString())
             except OSError:
                 # The file may end in an incomplete record, after which nothing could be read.
                 with contextlib.suppress(OSError):
-                    self._records.close()
+                    self._file.close()
                 raise
 
 

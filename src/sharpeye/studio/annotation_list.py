@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.storage import write_text
-from sharpeye.data.file_walk import IMAGE_SUFFIXES, natural_key
+from sharpeye.data.file_walk import natural_key
 from sharpeye.data.image_folder import label_problem
 from sharpeye.errors import DataError, UsageError
 from sharpeye.images.decode import read_file
 from sharpeye.images.decode_limits import DecodeLimits
+from sharpeye.images.formats import SUFFIXES
 from sharpeye.images.voc_xml import MAX_BYTES, parse_voc
 from sharpeye.studio.thumbnails import GONE, file_version
 from sharpeye.studio.workspace import MAX_CLASS_NAME_CHARACTERS, Workspace
@@ -74,7 +75,7 @@ def other_owner(file: Path, image: Path) -> str | None:
     with contextlib.suppress(OSError), os.scandir(image.parent) as entries:
         for entry in entries:
             entry_stem, dot, suffix = entry.name.rpartition(".")
-            is_image = f"{dot}{suffix}".casefold() in IMAGE_SUFFIXES
+            is_image = f"{dot}{suffix}".casefold() in SUFFIXES
             if entry_stem == stem and is_image and entry.name != image.name:
                 return named or entry.name
     return None
@@ -143,21 +144,37 @@ class AnnotationList:
             classes = self._classes(self._read_all())
             if name not in classes:
                 classes.append(name)
-                file = self.workspace.root / _CLASSES_FILE
-                write_text(file, "".join(f"{known}\n" for known in classes))
+                write_text(self._classes_file(), "".join(f"{known}\n" for known in classes))
         return classes
 
     def _read_all(self) -> list[tuple[str, AnnotationSummary]]:
         root = self.workspace.root
         files = [(path, annotation_file(root, path)) for path in self.workspace.all_images()]
+        folders = {file.parent for _, file in files}
+        linked = {folder for folder in folders if not folder.resolve().is_relative_to(root)}
         owners = Counter(file for _, file in files)
         summaries = []
         for path, file in files:
+            if file.parent in linked or self._leads_out(file):
+                summaries.append((path, AnnotationSummary(bad=True)))
+                continue
             summary = self._read(file)
             if owners[file] > 1 and summary.filename != path.rpartition("/")[2]:
                 summary = AnnotationSummary()  # The file belongs to another image with this stem.
             summaries.append((path, summary))
         return summaries
+
+    def _leads_out(self, file: Path) -> bool:
+        """Whether a file is a link to a place that this folder does not show."""
+        if not file.is_symlink():
+            return False
+        with contextlib.suppress(OSError, RuntimeError):  # loops of links
+            return not file.resolve().is_relative_to(self.workspace.root)
+        return True
+
+    def _classes_file(self) -> Path:
+        """UsageError if it is a link out of the folder."""
+        return self.workspace.resolve(_CLASSES_FILE, allow_hidden=True)
 
     def _read(self, file: Path) -> AnnotationSummary:
         version = file_version(file)
@@ -173,8 +190,8 @@ class AnnotationList:
         """The classes of `.classes.txt`, then those of boxes; without any, those of folders."""
         names = {name for _, summary in summaries for name in summary.names}
         lines: list[str] = []
-        with contextlib.suppress(DataError):
-            data = read_annotation_file(self.workspace.root / _CLASSES_FILE)
+        with contextlib.suppress(DataError, UsageError):
+            data = read_annotation_file(self._classes_file())
             lines = data.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
         classes = [name for line in lines if _is_class_name(name := line.strip())]
         classes += sorted(names - {*classes, ""}, key=natural_key)

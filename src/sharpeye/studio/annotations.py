@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sharpeye.core.regular_files import read_regular_file
 from sharpeye.core.storage import FileLock, cache_root, make_folder, write_bytes
 from sharpeye.errors import AnnotationError, ImageReadError
 from sharpeye.images.decode import ImageSize, image_size, read_file
@@ -30,6 +31,7 @@ from sharpeye.studio.voc_edit import (
 from sharpeye.studio.workspace import SET_ASIDE, Workspace
 
 ABSENT = "absent"  # The version of a file that does not exist.
+_MAX_COPIED_BYTES = 2**28  # of an unusable file
 _MAX_VERSIONS = 256  # Deleted objects of these can be brought back with all their fields.
 
 
@@ -165,9 +167,13 @@ class Annotations:
         allowed = edit.replace_unusable and now.etag == edit.since
         if not allowed or other_owner(file, self.workspace.image(now.path)) is not None:
             raise AnnotationError(now.path, now.problem)
+        try:
+            data = read_regular_file(file, _MAX_COPIED_BYTES)
+        except (OSError, ValueError):
+            raise AnnotationError(now.path, now.problem) from None
         target = self.workspace.root / SET_ASIDE / self.workspace.relative(file)
         make_folder(target.parent)
-        write_bytes(target.with_name(f"{target.stem}-{now.etag[:8]}.xml"), file.read_bytes())
+        write_bytes(target.with_name(f"{target.stem}-{now.etag[:8]}.xml"), data)
 
     def _read(
         self, relative: str, path: Path, size: ImageSize

@@ -8,7 +8,6 @@ survives if its studio is killed.
 import contextlib
 import os
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -16,18 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from sharpeye.core.processes import module_command
+from sharpeye.core.processes import ChildProcess, ends_within, new_process_group, start_module
 from sharpeye.errors import BusyError, Stopped
 from sharpeye.studio.command_output import CommandOutput
 
 # Seconds for a command to end properly. After that it is killed at the studio's end, or on a second
 # request to stop.
 _STOP_SECONDS = 20.0
-_NEW_PROCESS_GROUP: dict[str, Any] = (
-    {"process_group": 0}
-    if os.name == "posix"
-    else {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-)
 
 
 class BackgroundCommand:
@@ -47,12 +41,13 @@ class BackgroundCommand:
         self._stop_requested_at = 0.0  # Monotonic time of the request to stop; 0 without one.
         self._output = CommandOutput()
         self._output_file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  See `_update`.
-        self._process = subprocess.Popen(
-            module_command("sharpeye", *arguments, "--progress", "jsonl"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._output_file,
-            **_NEW_PROCESS_GROUP,
+        self._process = start_module(
+            "sharpeye",
+            *arguments,
+            "--progress",
+            "jsonl",
+            errors=self._output_file,
+            **new_process_group(),
         )
 
     @property
@@ -94,8 +89,7 @@ class BackgroundCommand:
         """End the command, properly if possible."""
         self.stop()
         for _ in range(2):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_STOP_SECONDS)
+            ends_within(self._process, _STOP_SECONDS)
             if not self.is_running:
                 return
             _send_signal(self._process, kill=True)
@@ -142,11 +136,14 @@ def _read_at(file: IO[bytes], position: int) -> bytes:
     return data
 
 
-def _send_signal(process: "subprocess.Popen[bytes]", *, kill: bool = False) -> None:
-    """Send SIGINT, or SIGKILL, to the process and all its children."""
+def _send_signal(process: ChildProcess, *, kill: bool = False) -> None:
+    """Send SIGTERM, or SIGKILL, to the process and all its children.
+
+    Not SIGINT: a studio that a shell started in the background ignores it, and so do its children.
+    """
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGINT)
+            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
         elif kill:
             process.kill()
         else:

@@ -82,17 +82,21 @@ def _sentence(prediction: Prediction) -> str:
     return f"Not sure: perhaps {label} ({sure}){second}."
 
 
-def page_image(data: bytes, name: str) -> Image.Image:
-    """An image for the pages: RGB, upright, at most `_MAX_SIDE` pixels a side."""
+def page_image(data: bytes, name: str, bit_depth: int | None = None) -> Image.Image:
+    """An image for the pages: RGB, upright, at most `_MAX_SIDE` pixels a side.
+
+    `bit_depth` is that of the model to which it is shown.
+    """
     # A JPEG is decoded at at least twice this size.
-    image, _ = decode_with_size(data, name, display_size=(_MAX_SIDE // 2, _MAX_SIDE // 2))
+    half = _MAX_SIDE // 2
+    image, _ = decode_with_size(data, name, display_size=(half, half), bit_depth=bit_depth)
     image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BICUBIC)
     return image
 
 
 def heat_map_image(model: Model, data: bytes, name: str, *, label: str | None) -> Image.Image:
     """A grey image under the heat map of a class, by default of the predicted class."""
-    image = page_image(data, name)
+    image = page_image(data, name, model.input.bit_depth)
     return colorize(image, model.explain(image, label).heat)
 
 

@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sharpeye.core.config import read_toml
 from sharpeye.core.formatting import percent
 from sharpeye.core.storage import FileLock
 from sharpeye.core.tables import read_table
+from sharpeye.core.toml_files import read_toml
 from sharpeye.data.file_walk import is_hidden
 from sharpeye.errors import DataError, SharpEyeError, UsageError
 from sharpeye.runs import layout

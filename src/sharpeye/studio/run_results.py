@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.core.config_paths import locate
 from sharpeye.core.formatting import number
 from sharpeye.core.metrics import confusion_matrix, reliability_bins
 from sharpeye.core.tables import read_table
@@ -62,7 +63,7 @@ def _number_or_none(value: Any) -> float | None:
 
 def image_folder(run: Run) -> Path:
     """The folder of a run's images at training time."""
-    return Path(run.config.data.folder).resolve()
+    return locate(run.config, run.config.data.folder).resolve()
 
 
 def overview(run: Run) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def encode_jpeg(image: Image.Image) -> bytes:
 
 def _thumbnail(file: Path, name: str, version: str, *, side: int) -> bytes:
     """A JPEG that fits into a square, from the cache if possible."""
-    key = f"1 {file}\0{version}\0{side}".encode("utf-8", "surrogateescape")
+    key = f"2 {file}\0{version}\0{side}".encode("utf-8", "surrogateescape")
     digest = hashlib.sha256(key).hexdigest()
     cached = cache_root() / "studio" / "thumbs" / digest[:2] / f"{digest[2:34]}.jpg"
     with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ def _decode(file: Path, name: str, max_side: int) -> tuple[Image.Image, tuple[in
         try:
             # The decoder returns at least twice the requested size, so half of it is enough.
             half = min(max(1, -(-max_side // 2)), 4096)
-            image, size = decode_with_size(data, name, display_size=(half, half))
+            image, size = decode_with_size(data, name, display_size=(half, half), bit_depth=None)
         except MemoryError:
             raise ImageReadError(name, "it needs more memory than there is") from None
         image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=2.0)

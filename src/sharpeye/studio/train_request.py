@@ -26,7 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 _MAX_TIMED_EPOCHS = 300  # A time limit may reduce the number.
-_HIDDEN_KNOBS = ("data.folder", "task")  # The page sets them itself.
+_HIDDEN_KNOBS = ("data.folder", "data.relative_to", "task")  # The page sets them itself.
 _MAX_NAME_CHARACTERS = 80
 _MAX_MINUTES = 10_000
 _FIELD_TYPES: dict[str, Any] = {

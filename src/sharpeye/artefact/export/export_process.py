@@ -18,6 +18,7 @@ from sharpeye.artefact.export.export_formats import ExportSource, get_format
 from sharpeye.artefact.manifest import parse_manifest
 from sharpeye.artefact.parity import BATCH_SIZES, OutputsByBatchSize, predict_in_batches
 from sharpeye.core.arrays import Pixels
+from sharpeye.core.keras_import import CHILD_ENVIRONMENT
 from sharpeye.core.processes import run_child, run_module
 from sharpeye.core.storage import atomic_path, write_text
 from sharpeye.errors import MissingExtra
@@ -44,9 +45,7 @@ def export_in_process(
     write_text(scratch / _SOURCE, json.dumps(description))
     with atomic_path(scratch / _PIXELS) as temporary:
         np.save(temporary, pixels)
-    # The networks may be trained with JAX, which cannot write TensorFlow's formats.
-    environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    run_module(__name__, format_name, str(scratch), str(file), environment=environment)
+    run_module(__name__, format_name, str(scratch), str(file), environment=CHILD_ENVIRONMENT)
     outputs: OutputsByBatchSize = {}
     for size in BATCH_SIZES if len(pixels) else ():
         with np.load(scratch / f"outputs-{size}.npz", allow_pickle=False) as arrays:

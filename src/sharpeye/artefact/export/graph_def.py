@@ -68,7 +68,7 @@ class GraphDefWriter:
             UsageError: a name is not allowed or taken, or `std` is 0 or less.
             ModelError: the file is not a backbone, or has operations that cannot be translated.
         """
-        _check_names(input_name, output_name)
+        require_node_names(input_name, output_name)
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise UsageError(
                 f"`mean` must be finite and `std` above 0. Received: mean={mean}, std={std}"
@@ -135,7 +135,8 @@ class GraphDefWriter:
         return nodes.to_bytes()
 
 
-def _check_names(input_name: str, output_name: str) -> None:
+def require_node_names(input_name: str, output_name: str) -> None:
+    """Raise UsageError unless a graph can have nodes of these names."""
     for argument, name, reserved in (
         ("input_name", input_name, _FIXED_NAMES),
         ("output_name", output_name, (*_FIXED_NAMES, input_name)),

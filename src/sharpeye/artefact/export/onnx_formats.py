@@ -11,7 +11,7 @@ from sharpeye.artefact.manifest import MODEL_FILE, labels_text
 from sharpeye.artefact.parity import PredictFunction
 from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import Graph
-from sharpeye.core.storage import write_bytes
+from sharpeye.core.storage import library_errors_at, write_bytes
 from sharpeye.errors import ModelError, one_line
 
 
@@ -55,7 +55,8 @@ def write_openvino(source: ExportSource, file: Path) -> dict[str, Any]:
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot read this network: {one_line(error)}") from None
     model.set_rt_info("\n".join(source.manifest.labels), ["model_info", "labels"])
-    openvino.save_model(model, file, compress_to_fp16=False)
+    with library_errors_at(file):
+        openvino.save_model(model, file, compress_to_fp16=False)
     weights = file.with_suffix(".bin").name
     return {"input": source.describe_input(), "batch": "any", "weights": weights}
 

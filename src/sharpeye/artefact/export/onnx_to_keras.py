@@ -17,6 +17,7 @@ import numpy as np
 from sharpeye.artefact.export.keras_translation import KerasTranslation, KerasValue
 from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode, SlidingWindow
 from sharpeye.core.arrays import Array
+from sharpeye.core.keras_import import import_keras
 
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 _MERGES = {"Add": "Add", "Sub": "Subtract", "Mul": "Multiply", "Min": "Minimum", "Max": "Maximum"}
@@ -34,6 +35,7 @@ def keras_model(file: Path, name: str) -> Any:
     Raises:
         ModelError: a node that no rule below translates.
     """
+    import_keras("tensorflow")
     import keras
 
     network = OnnxNetwork(file, several_outputs=True)

@@ -15,7 +15,8 @@ from sharpeye.artefact.export.graph_def import GraphDefWriter
 from sharpeye.artefact.export.litert_metadata import with_metadata
 from sharpeye.artefact.export.onnx_to_keras import keras_model
 from sharpeye.artefact.parity import PredictFunction
-from sharpeye.core.storage import write_bytes
+from sharpeye.core.keras_import import import_keras
+from sharpeye.core.storage import library_errors_at, write_bytes
 from sharpeye.core.temporaries import temporary_folder
 from sharpeye.errors import ModelError, one_line
 
@@ -38,7 +39,8 @@ def write_saved_model(source: ExportSource, folder: Path) -> dict[str, Any]:
     module = tf.Module(name=source.name)
     module.weights = [variable.value for variable in model.weights]
     module.serve = tf.function(serve, input_signature=[image_spec])
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+    with library_errors_at(folder):
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
     return {"input": source.describe_input(), "batch": "any", "signature": SIGNATURE}
 
 
@@ -65,6 +67,7 @@ def write_keras(source: ExportSource, file: Path) -> dict[str, Any]:
 
 def open_keras(file: Path) -> PredictFunction:
     """Load it with `keras.models.load_model`."""
+    import_keras("tensorflow")
     import keras
 
     model = keras.models.load_model(file)

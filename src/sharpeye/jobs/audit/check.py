@@ -16,6 +16,7 @@ import numpy as np
 from sharpeye.core.arrays import Ints
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
+from sharpeye.core.paths import require_outside
 from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder
 from sharpeye.core.tables import write_table
@@ -38,7 +39,9 @@ from sharpeye.data.sample_image import read_image_and_size
 from sharpeye.data.scan import scan_dataset
 from sharpeye.data.summary import counts_by_split, dataset_name, summarize_dataset
 from sharpeye.data.thumbnail import DISPLAY_SIZE, Thumbnails, load_thumbnails
-from sharpeye.errors import ImageReadError, UsageError
+from sharpeye.data.thumbnail_comparison import concatenate
+from sharpeye.data.turned_copies import class_numbers, find_turned_copies
+from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import read_file
 from sharpeye.images.decode_limits import configured_limits, use_limits
 from sharpeye.jobs.audit.check_labels import (
@@ -114,6 +117,8 @@ def check(
             run_config = frozen_network_config(Path(labels))
             features = features_by_digest(samples, run_config, progress)
     pairs = find_near_duplicates(loaded.thumbnails, _categories(samples, loaded))
+    turned = find_turned_copies(loaded.thumbnails, class_numbers(loaded.samples), pairs)
+    pairs = concatenate([pairs, turned])
     feature_pairs = NO_PAIRS if quick else feature_duplicate_pairs(loaded, pairs, features)
     issues = [
         *unreadable_issues(samples.rejected),
@@ -171,12 +176,6 @@ def _categories(samples: SampleSet, loaded: Thumbnails) -> Ints:
     numbers: dict[frozenset[tuple[str, str | None]], int] = {}
     keys = (frozenset(members[sample.sha256]) for sample in loaded.samples)
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-
-
-def require_outside(folder: Path | None, data: Path, option: str) -> None:
-    """Raise UsageError for an output folder in the data set, where it would become a class."""
-    if folder is not None and folder.resolve().is_relative_to(data.resolve()):
-        raise UsageError(f"{folder} lies in {data}; give {option} a folder outside of it")
 
 
 def write_check(

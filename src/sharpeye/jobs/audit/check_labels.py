@@ -8,6 +8,7 @@ import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import Config, load_toml
+from sharpeye.core.config_paths import features_path
 from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.features import extract_features
@@ -51,7 +52,7 @@ def features_by_digest(
         samples.samples,
         backbone.with_bit_depth(samples.bit_depth),
         progress=of_stage(progress, "features"),
-        root=config.data.features_path,
+        root=features_path(config),
     ).features
 
 

@@ -85,7 +85,7 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
         pieces[level] = (
             folders.get((*pieces[:level], row["new_label"]))
             or folders.get((row["new_label"],))
-            or _new_folder(row["new_label"], sample)
+            or _folder_to_create(row["new_label"], sample)
         )
         target = free_path(root.joinpath(*pieces), reserved=targets)
         targets.add(target)
@@ -113,7 +113,7 @@ def _class_level(pieces: Sequence[str], sample: Sample, dataset: SampleSet) -> i
     return first + (names.index(sample.label) if sample.label in names else 0)
 
 
-def _new_folder(label: str, sample: Sample) -> str:
+def _folder_to_create(label: str, sample: Sample) -> str:
     """The folder of a class that does not exist yet."""
     refused = set(label) & set('/\\<>:"|?*') or label.startswith(".") or label != label.strip()
     if not label or refused or label_problem(label):

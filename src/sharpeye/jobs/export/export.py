@@ -30,6 +30,7 @@ from sharpeye.artefact.quantize import quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.atomic_folder import atomic_files, atomic_folder
+from sharpeye.core.paths import user_path
 from sharpeye.core.storage import sha256_file, write_text
 from sharpeye.core.temporaries import temporary_folder
 from sharpeye.core.types import Sample
@@ -95,12 +96,12 @@ def export(
     """
     request = ExportRequest(
         get_format(format_name),
-        Path(output),
+        user_path(output),
         fixed=fixed,
         quantize=quantize or "",
         max_drop=max_drop,
         force=force,
-        data=None if data is None else Path(data),
+        data=None if data is None else user_path(data),
         parity=parity,
         samples=samples,
     )

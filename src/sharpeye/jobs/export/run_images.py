@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from sharpeye.artefact.manifest import MANIFEST_FILE, parse_manifest, read_json_file
+from sharpeye.core.config_paths import locate, with_typed_paths
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.sample_image import read_image
 from sharpeye.data.scan import scan_folders
@@ -30,7 +31,8 @@ class RunImages:
 
     @cached_property
     def folder(self) -> Path:
-        return self._given_folder or Path(self._run.config.data.folder)
+        config = self._run.config
+        return self._given_folder or locate(config, config.data.folder)
 
     def in_split(self, split: Split) -> list[Sample]:
         """The samples of a split, in the order of `split.csv`; their files may be missing."""
@@ -82,7 +84,7 @@ class RunImages:
     def _scanned(self) -> dict[str, Sample]:
         """The samples of a scan by path, since images in array files are not files."""
         try:
-            config = self._run.config.replace({"data.folder": str(self.folder)})
+            config = with_typed_paths(self._run.config, {"data.folder": str(self.folder)})
             scans = scan_folders(config).values()
             return {sample.path: sample for samples in scans for sample in samples}
         except DataError:

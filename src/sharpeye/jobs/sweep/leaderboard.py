@@ -2,11 +2,12 @@
 
 import logging
 import math
-import shlex
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.config_paths import locate
 from sharpeye.core.formatting import plain_percent
+from sharpeye.core.paths import command_line
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import write_text
 from sharpeye.core.types import SPLITS, SampleSet
@@ -70,7 +71,7 @@ class Leaderboard:
             (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
         self._write_table()
         data = SweepData(
-            title=dataset_name(plan.base.data.folder),
+            title=dataset_name(locate(plan.base, plan.base.data.folder)),
             summary=_sweep_details(plan, self._samples),
             rows=self.rows,
             knobs=_knobs(plan),
@@ -148,9 +149,9 @@ def _knobs(plan: Plan) -> list[Knob]:
 
 
 def _commands(plan: Plan, folder: Path, tested: bool) -> list[tuple[str, str]]:
-    train = shlex.join(["sharpeye", "train", "--config", str(folder / WINNER)])
-    predict = shlex.join(["sharpeye", "predict", str(folder / BEST), "PICTURE"])
-    curves = shlex.join(["tensorboard", "--logdir", str(folder / layout.TENSORBOARD)])
+    train = command_line("sharpeye", "train", "--config", folder / WINNER)
+    predict = command_line("sharpeye", "predict", folder / BEST, "PICTURE")
+    curves = command_line("tensorboard", "--logdir", folder / layout.TENSORBOARD)
     return [
         ("Ask the best one about an image", predict)
         if tested

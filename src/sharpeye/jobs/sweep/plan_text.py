@@ -4,13 +4,14 @@ An interrupted sweep continues with the settings in `sweep.toml`.
 """
 
 import re
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.config import FORMAT_LINE, Config, full_key, read_toml
+from sharpeye.core.config import Config, full_key
 from sharpeye.core.knobs import flatten, literal, parse_value
+from sharpeye.core.paths import command_line
+from sharpeye.core.toml_files import FORMAT_LINE, read_toml
 from sharpeye.errors import UsageError
 from sharpeye.jobs.sweep.plan import (
     RANKS,
@@ -102,10 +103,11 @@ def plan_command(plan: Plan, output: Path) -> str:
         words += ["--rank-by", plan.rank_by]
     if not plan.prune:
         words.append("--no-prune")
+    elsewhere = ("data.folder", "data.relative_to", "model.name", *plan.keys)
     for key, value in base.items():
-        if key not in ("data.folder", "model.name", *plan.keys) and value != default[key]:
+        if key not in elsewhere and value != default[key]:
             words += ["--set", f"{key}={value_text(value)}"]
-    return shlex.join([*words, "--output", str(output)])
+    return command_line(*words, "--output", output)
 
 
 def differences(first: Plan, second: Plan) -> list[str]:
@@ -122,7 +124,8 @@ def _settings(plan: Plan) -> dict[str, Any]:
     settings: dict[str, Any] = {f"--grid {short_key(k)}": list(v) for k, v in plan.grid.items()}
     settings |= {f"--range {short_key(k)}": str(v) for k, v in plan.ranges.items()}
     settings |= {"--trials": plan.trials, "--prune": plan.prune, "--rank-by": plan.rank_by}
-    return settings | {k: v for k, v in flat_config(plan.base).items() if k not in plan.keys}
+    ignored = {"data.relative_to", *plan.keys}
+    return settings | {k: v for k, v in flat_config(plan.base).items() if k not in ignored}
 
 
 def _show(value: Any) -> str:

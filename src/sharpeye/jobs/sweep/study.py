@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpeye.core.storage import FileLock
+from sharpeye.core.storage import FileLock, library_errors_at
 from sharpeye.errors import MissingExtra
 from sharpeye.jobs.sweep.plan import Params, Plan
 from sharpeye.report.sweep_charts import TRIAL_STATES, TrialRow
@@ -48,6 +48,7 @@ class Study:
 
     Raises:
         MissingExtra: Optuna is not installed.
+        EnvironmentFault: the file cannot be written, also at the end of the block.
     """
 
     def __init__(self, folder: Path, plan: Plan) -> None:
@@ -58,10 +59,11 @@ class Study:
             raise MissingExtra("Optuna", "train", "a sweep") from None
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._states = optuna.trial.TrialState
+        self._file = (folder / STUDY).resolve()
         # Optuna warns of experimental features, and of ranges that no step divides.
-        with warnings.catch_warnings(action="ignore"):
+        with library_errors_at(self._file), warnings.catch_warnings(action="ignore"):
             self._storage = optuna.storages.RDBStorage(
-                f"sqlite:///{(folder / STUDY).resolve()}",
+                f"sqlite:///{self._file}",
                 engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT}},
             )
             self._study = optuna.create_study(
@@ -76,9 +78,14 @@ class Study:
     def __enter__(self) -> "Study":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, _: object = None, error: BaseException | None = None, __: object = None
+    ) -> None:
         self._storage.remove_session()
         self._storage.engine.dispose()
+        if isinstance(error, _storage_errors()):
+            with library_errors_at(self._file):
+                raise error
 
     @property
     def queue_length(self) -> int:
@@ -223,6 +230,14 @@ class Study:
 
     def _running(self) -> list["optuna.trial.FrozenTrial"]:
         return [trial for trial in self._trials() if trial.state is self._states.RUNNING]
+
+
+def _storage_errors() -> tuple[type[Exception], ...]:
+    """What Optuna raises if the file cannot be written."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return StorageInternalError, SQLAlchemyError
 
 
 def _params_of(trial: "optuna.trial.FrozenTrial") -> Params:

@@ -1,7 +1,6 @@
 """Train a network with many settings in parallel, and rank them."""
 
 import logging
-import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -10,28 +9,48 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.config import Config, load_toml
+from sharpeye.core.config_paths import (
+    locate,
+    on_folder,
+    remember_current_folder,
+    with_typed_paths,
+)
 from sharpeye.core.formatting import plain_percent
 from sharpeye.core.inference import available_cores
+from sharpeye.core.paths import command_line, require_outside, user_path
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
 from sharpeye.data.summary import dataset_name
 from sharpeye.errors import BusyError, UsageError
-from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Leaderboard, describe_trial
+from sharpeye.jobs.sweep.leaderboard import (
+    BEST,
+    LEADERBOARD,
+    WINNER,
+    Leaderboard,
+    describe_trial,
+)
 from sharpeye.jobs.sweep.plan import Plan, Range, Value, make_plan
 from sharpeye.jobs.sweep.plan_text import differences, plan_to_toml, read_plan
-from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study
-from sharpeye.jobs.sweep.worker import PLAN, load_arrays
+from sharpeye.jobs.sweep.study import QUEUE_LOCK, STUDY, Study
+from sharpeye.jobs.sweep.worker import PLAN, TRIALS, load_arrays
 from sharpeye.jobs.sweep.worker_pool import WorkerPool
 from sharpeye.jobs.train.resolve import resolve
+from sharpeye.jobs.train.unused_knobs import explain_unused
 from sharpeye.models.registry import get_spec
 from sharpeye.report.sweep_charts import TrialRow
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
+from sharpeye.runs.run_folder import folder_of_runs, numbered
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "cnn"
 _POLL_SECONDS = 0.5
+_FILES = {BEST, WINNER, LEADERBOARD, PLAN, QUEUE_LOCK, TRIALS} | {
+    layout.LOCK,
+    layout.REPORT,
+    layout.TENSORBOARD,
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,7 @@ def sweep(
     config: Config | None = None,
     time_limit: float | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: StageProgress | None = None,
     **knobs: Any,
 ) -> SweepResult:
@@ -87,9 +107,11 @@ def sweep(
         workers: number of processes, which share the cores; by default one per core.
         keep: number of best trials whose weights stay.
         retrain: train the best one again, as a run in `best/`, which is then tested.
-        output: the sweep's folder; by default `runs/<data>-<model>-sweep`.
+        output: the sweep's folder; by default `runs/<data>-<model>-sweep`, numbered if that holds
+            a sweep with other settings.
         time_limit: seconds after which trials are stopped.
         resume: continue the sweep in `output`; `grid` and `ranges` are not needed.
+        overwrite: delete the sweep in `output` before the first trial.
         config, progress, knobs: see `sharpeye.train`.
 
     Raises:
@@ -99,6 +121,8 @@ def sweep(
     """
     started = time.monotonic()
     base = _base_config(data, model, config, knobs=knobs)
+    if resume and overwrite:
+        raise UsageError("--resume goes on with a sweep and --overwrite begins anew; give one")
     folder = _output_folder(output, base)
     if resume and not grid and not ranges:
         plan = read_plan(folder / PLAN)
@@ -109,11 +133,14 @@ def sweep(
         )
     _require_amounts(workers, keep, time_limit)
     _require_scratch(plan)
-    _require_same_plan(folder, plan, resume)
+    _warn_of_unused(plan)
+    if output is None and not (resume or overwrite):
+        folder = _first_usable(folder, plan)
+    _require_usable(folder, plan, resume=resume, overwrite=overwrite)
     # Decode the images into the cache once, before several workers read them.
     samples = load_arrays(plan.base, progress)[0]
     log.info("%d images in %d classes", len(samples), len(samples.class_names))
-    lock = _claim(folder, plan)
+    lock = _claim(folder, plan, overwrite=overwrite)
     try:
         deadline = None if time_limit is None else started + time_limit
         with Study(folder, plan) as study:
@@ -144,9 +171,9 @@ def summary(result: SweepResult) -> Mapping[str, str]:
     if result.best:
         test = result.best.metrics["test"]
         lines["test"] = f"{plain_percent(test['accuracy'])} of {test['count']} test images"
-        lines["next"] = shlex.join(["sharpeye", "predict", str(result.best.path), "PICTURE"])
+        lines["next"] = command_line("sharpeye", "predict", result.best.path, "PICTURE")
     else:
-        lines["next"] = shlex.join(["sharpeye", "train", "--config", str(result.path / WINNER)])
+        lines["next"] = command_line("sharpeye", "train", "--config", result.path / WINNER)
     return lines
 
 
@@ -157,7 +184,8 @@ def _base_config(
     if model is not None or config is None:
         changes["model.name"] = model or DEFAULT_MODEL
     base = config or Config()
-    return (base if data is None else base.on_folder(str(data))).replace(changes)
+    base = base if data is None else on_folder(base, str(data))
+    return remember_current_folder(with_typed_paths(base, changes))
 
 
 def _require_data(base: Config) -> None:
@@ -167,9 +195,10 @@ def _require_data(base: Config) -> None:
 
 def _output_folder(output: str | Path | None, base: Config) -> Path:
     if output is not None:
-        return Path(output)
+        return user_path(output)
     _require_data(base)
-    return Path("runs") / f"{dataset_name(base.data.folder)}-{base.model.name}-sweep"
+    images = locate(base, base.data.folder)
+    return folder_of_runs(images) / f"{dataset_name(images)}-{base.model.name}-sweep"
 
 
 def _require_amounts(workers: int | None, keep: int, time_limit: float | None) -> None:
@@ -194,28 +223,78 @@ def _require_scratch(plan: Plan) -> None:
                 )
 
 
-def _require_same_plan(folder: Path, plan: Plan, resume: bool) -> None:
-    if resume or (folder / PLAN).is_file():
+def _warn_of_unused(plan: Plan) -> None:
+    """Warn of swept knobs that make no difference."""
+    base = plan.base.replace({"model.weights": "none"})
+    choices = {"model.name", "task", "train.optimizer", "train.schedule"}
+    if not choices & {*plan.keys}:
+        for sentence in explain_unused(base, plan.keys):
+            log.warning("%s", sentence)
+
+
+def _first_usable(requested: Path, plan: Plan) -> Path:
+    """The first of `requested`, `requested-2`, ... that is free or holds a sweep of this plan."""
+    for folder in numbered(requested):
+        try:
+            _require_usable(folder, plan)
+        except UsageError as error:
+            log.info("%s; trying the next name", str(error).partition(". ")[0])
+        else:
+            return folder
+    return requested
+
+
+def _require_usable(
+    folder: Path, plan: Plan, *, resume: bool = False, overwrite: bool = False
+) -> None:
+    """Raise UsageError unless the folder is free, or its sweep may go on or be deleted."""
+    if overwrite and (folder / PLAN).is_file():
+        _require_own_files(folder)
+    elif resume or (folder / PLAN).is_file():
         changed = differences(read_plan(folder / PLAN), plan)
         if changed:
             raise UsageError(
-                f"{folder} holds a sweep with other settings: {'; '.join(changed)}. "
-                "Choose another --output, or go on with that one: --resume without --grid"
+                f"{folder} holds a sweep with other settings: {'; '.join(changed)}. Go on with "
+                "that one: --resume without --grid; --overwrite deletes it; or choose another "
+                "--output"
             )
-        return
+    else:
+        with os_errors_at(folder):
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise UsageError(f"{folder} is there and is no sweep; choose another --output")
+        require_outside(folder, locate(plan.base, plan.base.data.folder), "--output")
+
+
+def _require_own_files(folder: Path) -> None:
     with os_errors_at(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} is there and is no sweep; choose another --output")
+        names = sorted(entry.name for entry in folder.iterdir())
+    foreign = [name for name in names if name not in _FILES and not name.startswith(STUDY)]
+    if foreign:
+        raise UsageError(
+            f"--overwrite deletes only sweeps, and {folder} holds {foreign[0]}; move that away, "
+            "or choose another --output"
+        )
 
 
-def _claim(folder: Path, plan: Plan) -> FileLock:
+def _claim(folder: Path, plan: Plan, *, overwrite: bool) -> FileLock:
     make_folder(folder)
     lock = FileLock(folder / layout.LOCK)
     if not lock.try_acquire():
         raise BusyError(f"{folder} is being written by another sweep; wait for it")
+    if overwrite:
+        _delete_sweep(folder)
     if not (folder / PLAN).is_file():
         write_text(folder / PLAN, plan_to_toml(plan))
     return lock
+
+
+def _delete_sweep(folder: Path) -> None:
+    with os_errors_at(folder):
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != layout.LOCK:
+                entry.unlink()
 
 
 def _run_trials(
@@ -246,8 +325,9 @@ def _train_winner(folder: Path, winner: Config, progress: StageProgress | None) 
 
     path = folder / BEST
     with os_errors_at(path):
-        if (path / layout.BUNDLE).is_file():
-            if load_toml(path / layout.CONFIG) == resolve(winner):
-                return Run(path)
-            shutil.rmtree(path)  # The folder holds an earlier winner.
-    return train(winner.data.folder, output=path, config=winner, progress=progress)
+        is_complete = (path / layout.BUNDLE).is_file()
+    if is_complete and load_toml(path / layout.CONFIG) == resolve(winner):
+        return Run(path)
+    # The folder may hold an earlier winner, or what a killed sweep left.
+    images = locate(winner, winner.data.folder)
+    return train(images, output=path, config=winner, overwrite=True, progress=progress)

@@ -3,14 +3,12 @@
 import contextlib
 import itertools
 import logging
-import os
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from sharpeye.core.inference import available_cores
-from sharpeye.core.processes import child_error, module_command
+from sharpeye.core.processes import ChildProcess, child_error, ends_within, start_module
 from sharpeye.errors import EnvironmentFault, UsageError
 from sharpeye.jobs.sweep.study import Study
 
@@ -21,7 +19,7 @@ _SECONDS_TO_END = 10.0  # Seconds for a worker to end before it is killed.
 
 class _Worker(NamedTuple):
     number: int
-    process: "subprocess.Popen[bytes]"
+    process: ChildProcess
     errors: IO[bytes]
 
 
@@ -59,19 +57,19 @@ class WorkerPool:
 
     def _start(self) -> _Worker:
         number = next(self._numbers)
-        environment = os.environ | {
+        environment = {
             # More threads than cores cost a third of the speed.
             "SHARPEYE_CORES": str(max(1, available_cores() // self._count)),
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         }
         errors = tempfile.TemporaryFile()  # noqa: SIM115  It is closed with the worker.
-        process = subprocess.Popen(
-            module_command("sharpeye.jobs.sweep.worker", str(self._folder), str(number)),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
+        process = start_module(
+            "sharpeye.jobs.sweep.worker",
+            str(self._folder),
+            str(number),
+            errors=errors,
+            environment=environment,
             # Ctrl-C reaches only this process, which then ends the worker properly.
             start_new_session=True,
         )
@@ -98,9 +96,7 @@ class WorkerPool:
             with contextlib.suppress(OSError):
                 worker.process.terminate()
         for worker in self._workers:
-            try:
-                worker.process.wait(_SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
+            if not ends_within(worker.process, _SECONDS_TO_END):
                 worker.process.kill()
                 worker.process.wait()
             worker.errors.close()

@@ -11,6 +11,7 @@ import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints, allocate_array
 from sharpeye.core.config import AugmentConfig, Config
+from sharpeye.core.config_paths import features_path
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.core.types import SPLITS, Sample, Split
@@ -139,7 +140,7 @@ def load_map_arrays(context: TrainContext, trained: TrainedModel) -> TrainingArr
                 backbone,
                 view,
                 progress=context.progress_of(stage),
-                root=config.data.features_path,
+                root=features_path(config),
                 view_policy=ObjectViews(),
                 output="maps",
             )

@@ -7,11 +7,12 @@ machine, whatever its cache holds. The run itself is not changed.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.config_paths import describe_lookup, locate, with_typed_paths
 from sharpeye.core.formatting import name_list, number
 from sharpeye.core.inference import available_cores
+from sharpeye.core.paths import user_path
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.class_names import spelling_by_name
 from sharpeye.data.digest import add_digests
@@ -68,10 +69,11 @@ def extended_config(config: Config, run: Run, new: str) -> Config:
             f"it must be too. Received: {config.task}"
         )
     data = config.data if config.data.folder else run.config.data
-    added = [folder for folder in data.added if Path(folder).resolve() != Path(new).resolve()]
-    return config.replace(
-        {"data.folder": data.folder, "data.added": [*added, new], "data.add_to": str(run.path)}
-    )
+    config = config.replace({"data.folder": data.folder, "data.relative_to": data.relative_to})
+    typed = with_typed_paths(config, {"data.added": [new], "data.add_to": str(run.path)})
+    resolved = user_path(new).resolve()
+    earlier = [path for path in data.added if locate(config, path).resolve() != resolved]
+    return typed.replace({"data.added": [*earlier, *typed.data.added]})
 
 
 def load_dataset(config: Config) -> ExtendedData:
@@ -83,10 +85,10 @@ def load_dataset(config: Config) -> ExtendedData:
             new class is named almost like one of the run's.
     """
     if not config.data.add_to:
-        samples = scan_dataset(config, Path(config.data.folder))
+        samples = scan_dataset(config, locate(config, config.data.folder))
         _log_ignored(samples)
         return ExtendedData(samples)
-    run = Run(config.data.add_to)
+    run = Run(locate(config, config.data.add_to))
     require_complete(run)
     if not config.data.added:
         raise UsageError(
@@ -94,7 +96,8 @@ def load_dataset(config: Config) -> ExtendedData:
             "sharpeye train --add RUN DIR sets both"
         )
     _require_folders(config, run)
-    scanned = merge_sample_sets(Path(config.data.folder), scan_folders(config).values())
+    root = locate(config, config.data.folder)
+    scanned = merge_sample_sets(root, scan_folders(config).values())
     scanned = _spelled_as(run.labels, scanned)
     _log_ignored(scanned)
     scanned = add_digests(scanned, available_cores())
@@ -129,9 +132,10 @@ def _require_folders(config: Config, run: Run) -> None:
     folders = [("data.folder", "FOLDER", config.data.folder)]
     folders += [("data.added", '["FOLDER", ...]', path) for path in config.data.added[:-1]]
     for key, value, folder in folders:
-        if not Path(folder).is_dir():
+        if not locate(config, folder).is_dir():
             raise DataError(
-                f"the images of {run.path} are not where they were: there is no folder {folder}; "
+                f"the images of {run.path} are not where they were: there is no folder "
+                f"{describe_lookup(config, folder)}; "
                 f"say where it is now with --set '{key}={value}'"
             )
 

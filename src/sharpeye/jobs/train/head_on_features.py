@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.config_paths import features_path
 from sharpeye.core.inference import Backbone
 from sharpeye.core.types import SPLITS, Sample, SampleSet
 from sharpeye.data.features import ExtractedFeatures, extract_features
@@ -116,7 +117,7 @@ def _view_features(
         backbone,
         view,
         progress=context.progress_of(f"view {view}"),
-        root=context.config.data.features_path,
+        root=features_path(context.config),
         view_policy=distortion if distort.active else None,
     )
     extracted.require_all()

@@ -15,6 +15,7 @@ import numpy as np
 from sharpeye.artefact.session import OpenModel
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import Config
+from sharpeye.core.config_paths import features_path
 from sharpeye.core.inference import Graph
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Sample, Split
@@ -152,7 +153,7 @@ def _features(samples: Sequence[Sample], trained: TrainedModel, config: Config) 
     """float32[N,D]: a frozen network's come from the store; a trained network computes them."""
     backbone = trained.backbone
     if not trained.backbone_trained:
-        extracted = extract_features(samples, backbone, root=config.data.features_path).features
+        extracted = extract_features(samples, backbone, root=features_path(config)).features
         return np.array([extracted[sample.sha256] for sample in samples], np.float32)
     graph = Graph(backbone.graph_file)
 

@@ -1,7 +1,6 @@
 """Write a run's evaluation: tables, event files, the report, and the lines of the command line."""
 
 import os
-import shlex
 import shutil
 import sys
 from collections import Counter
@@ -14,7 +13,9 @@ import numpy as np
 from PIL import Image
 
 from sharpeye.core.arrays import Floats
+from sharpeye.core.config_paths import locate
 from sharpeye.core.formatting import plain_percent
+from sharpeye.core.paths import command_line
 from sharpeye.core.types import InputSpec
 from sharpeye.data.sample_image import read_image
 from sharpeye.data.summary import counts_by_split
@@ -32,6 +33,8 @@ from sharpeye.report.wording import box_line
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.run_directory import ResultWriter, Run, RunWriter
+
+RANDOM_WEIGHTS = "random, for tests only"
 
 _TENSORBOARD_MISTAKES = 16
 
@@ -144,6 +147,7 @@ def _run_details(context: TrainContext, summary: RunSummary) -> list[tuple[str, 
             "Model file proven equal",
             f"{parity['pictures']} images, largest difference {parity['max_difference']:.1g}",
         ),
+        *([("Weights", RANDOM_WEIGHTS)] if config.model.weights == "random" else []),
         *([("Weights", f"int8, {int8['int8_bytes'] / 1e6:.1f} MB; {drop}")] if int8 else []),
         ("Temperature", f"{manifest.calibration['temperature']:.2f}"),
         ("SharpEye", manifest.versions["sharpeye"]),
@@ -155,6 +159,8 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
     if config.from_scratch:
         best = min(epochs, key=monitored_loss)
         return f"the whole network, from scratch; epoch {best['epoch']} of {len(epochs)} is kept"
+    if config.model.weights == "random":
+        return "the last layer, on a network of random weights"
     tuned = sum(row["stage"] == "fine-tune" for row in epochs)
     tried = f"; {tuned} epochs of fine-tuning tried" if tuned else ""
     boxes = " and a head that finds boxes" if config.task == "localize" else ""
@@ -162,14 +168,14 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
 
 
 def _commands(run_dir: RunWriter) -> list[tuple[str, str]]:
-    run = str(run_dir.final_path)
+    run = run_dir.final_path
     return [
-        ("Ask it about an image or a folder", f"sharpeye predict {run} PICTURE"),
-        ("Test it on other labelled images", f"sharpeye evaluate {run} FOLDER"),
-        ("See the curves", f"tensorboard --logdir {run_dir.final_path / layout.TENSORBOARD}"),
+        ("Ask it about an image or a folder", command_line("sharpeye", "predict", run, "PICTURE")),
+        ("Test it on other labelled images", command_line("sharpeye", "evaluate", run, "FOLDER")),
+        ("See the curves", command_line("tensorboard", "--logdir", run / layout.TENSORBOARD)),
         (
             "Train again with the same settings",
-            f"sharpeye train --config {run_dir.final_path / layout.CONFIG}",
+            command_line("sharpeye", "train", "--config", run / layout.CONFIG),
         ),
     ]
 
@@ -217,6 +223,7 @@ def summary(run: Run) -> Mapping[str, str]:
     return {
         "accuracy": f"{plain_percent(test['accuracy'])} of {test['count']} test images "
         f"({right} right), 95 % interval {low} to {high}",
+        **({"weights": RANDOM_WEIGHTS} if run.config.model.weights == "random" else {}),
         **({"boxes": box_line(test)} if "mean_iou" in test else {}),
         **(summary_lines(run.metrics["changes"]) if "changes" in run.metrics else {}),
         "report": str(run.path / layout.REPORT),
@@ -229,9 +236,9 @@ def _next_command(run: Run) -> str:
     program = "sharpeye"
     if Path(sys.argv[0]).name == program and not shutil.which(program):
         program = os.path.relpath(sys.argv[0])
-    folder = run.config.data.folder
+    folder = locate(run.config, run.config.data.folder)
     test_paths = [row["path"] for row in run.table(layout.PREDICTIONS)]
-    image = Path(folder) / next((path for path in test_paths if ".." not in path), test_paths[0])
+    image = folder / next((path for path in test_paths if ".." not in path), test_paths[0])
     if image.is_file():
-        return f"{program} predict {run.path} {shlex.quote(str(image))}"
-    return f"{program} evaluate {run.path} {shlex.quote(folder)}"
+        return command_line(program, "predict", run.path, image)
+    return command_line(program, "evaluate", run.path, folder)

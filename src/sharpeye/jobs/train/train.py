@@ -9,7 +9,9 @@ from typing import Any
 from sharpeye.artefact.model_card import render_model_card
 from sharpeye.artefact.parity import bundle_record
 from sharpeye.core.config import Config
+from sharpeye.core.config_paths import features_path, locate, on_folder, with_typed_paths
 from sharpeye.core.inference import available_cores
+from sharpeye.core.paths import require_outside, user_path
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
@@ -30,6 +32,7 @@ from sharpeye.jobs.train.ood import fit_and_test_ood
 from sharpeye.jobs.train.resolve import require_same, resolve
 from sharpeye.jobs.train.results import RunSummary, write_results
 from sharpeye.jobs.train.split_dataset import split_dataset
+from sharpeye.jobs.train.unused_knobs import unused_knobs
 from sharpeye.jobs.train.write_artefact import (
     WrittenModel,
     evaluate_split,
@@ -43,6 +46,7 @@ from sharpeye.report.comparison import Comparison
 from sharpeye.report.comparison_wording import worse_warning
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run, RunWriter
+from sharpeye.runs.run_folder import IfExists, folder_of_runs
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +72,15 @@ def train(
         add: an earlier run, to which the images in `data` are added; it is not changed. Its
             configuration is used, except for the given knobs.
         model: a name that `sharpeye models` lists; by default the configuration's.
-        output: the run directory; by default `runs/<data>-<model>`, numbered if it exists.
+        output: the run directory, which must be free: it does not exist, is empty, or has what a
+            run left that ended before its first checkpoint. By default `runs/<data>-<model>`,
+            numbered if it is not free.
         config: all knobs; see `sharpeye.Config`. With `add`, its `data.folder` and `data.added`
             locate the earlier images.
         min_accuracy: the test accuracy, 0..1, below which GateError is raised after all files are
             written.
         resume: continue the unfinished run in `output`, whose configuration must be the same.
-        overwrite: replace the finished run in `output` when the new one is complete.
+        overwrite: replace the run in `output`; a finished one when the new one is complete.
         progress: called with (stage, done, total).
         callbacks: called at the steps of a head that is fitted by gradient descent.
         knobs: changes by dotted key, with `__` for the dot: `head__views=4`, `seed=1`.
@@ -89,22 +95,33 @@ def train(
     changes = {key.replace("__", "."): value for key, value in knobs.items()}
     if model is not None:
         changes["model.name"] = model
+    if resume and overwrite:
+        raise UsageError(
+            "--resume goes on with a run and --overwrite begins anew; give one of them"
+        )
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"the least accuracy must be from 0 to 1. Received: {min_accuracy}")
     if add is None:
-        config = (config or Config()).on_folder(str(data)).replace(changes)
+        config = with_typed_paths(on_folder(config or Config(), str(data)), changes)
     else:
         earlier = add if isinstance(add, Run) else Run(add)
-        config = extended_config((config or earlier.config).replace(changes), earlier, str(data))
+        config = extended_config(
+            with_typed_paths(config or earlier.config, changes), earlier, str(data)
+        )
     config = resolve(config)
     folder = run_folder(output, config)
     if resume:
         require_same(folder, config)
+    else:
+        _require_outside_of_images(folder, config)
+    for sentence in unused_knobs(config):
+        log.warning("%s", sentence)
     limits = configured_limits(config.images)
     with use_limits(limits):
         dataset = load_dataset(config)
     clock.lap("scan")
-    with use_limits(limits), RunWriter(folder, resume=resume, overwrite=overwrite) as run_dir:
+    if_exists = _if_exists(output, resume=resume, overwrite=overwrite)
+    with use_limits(limits), RunWriter(folder, if_exists=if_exists) as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
         context = TrainContext(config, run_dir, progress, clock)
         if config.from_scratch:
@@ -131,10 +148,22 @@ def train(
 
 
 def run_folder(output: str | Path | None, config: Config) -> Path:
-    """The run directory: `output`, else `runs/<data>-<model>`."""
+    """The run directory: `output`, else `runs/<data>-<model>`, in any case beside the images."""
     if output is not None:
-        return Path(output)
-    return Path("runs") / f"{dataset_name(config.data.folder)}-{config.model.name}"
+        return user_path(output)
+    images = locate(config, config.data.folder)
+    return folder_of_runs(images) / f"{dataset_name(images)}-{config.model.name}"
+
+
+def _if_exists(output: str | Path | None, *, resume: bool, overwrite: bool) -> IfExists:
+    if resume or overwrite:
+        return "resume" if resume else "replace"
+    return "number" if output is None else "error"
+
+
+def _require_outside_of_images(folder: Path, config: Config) -> None:
+    for images in (config.data.folder, *config.data.added):
+        require_outside(folder, locate(config, images), "--output")
 
 
 def _train_head(
@@ -148,7 +177,7 @@ def _train_head(
     samples = add_digests(samples, available_cores())
     backbone = backbone.with_bit_depth(samples.bit_depth)
     clock.lap("digests")
-    progress, root = context.progress_of("features"), config.data.features_path
+    progress, root = context.progress_of("features"), features_path(config)
     features = extract_features(samples.samples, backbone, progress=progress, root=root)
     clock.lap("features")
     samples = split_dataset(samples, features.rejected, config, run_dir=context.run_dir)
@@ -214,7 +243,7 @@ def _report(
             log.warning(warning)
             notes = (f"{warning[0].upper()}{warning[1:]}.", *notes)
     summary = RunSummary(
-        title=dataset_name(config.data.folder),
+        title=dataset_name(locate(config, config.data.folder)),
         trained=trained,
         written=written,
         validation=validation,

@@ -139,7 +139,7 @@ def _manifest(trained: TrainedModel, config: Config, ood: OodResult) -> Manifest
     licenses = {
         "imagenet": pretrained.license if pretrained else "",
         "none": "none: all were learned from these images",
-        "random": "none",
+        "random": "none (weights: random, for tests only)",
     }
     counts = {split: len(trained.in_split(split)) for split in SPLITS}
     return Manifest(

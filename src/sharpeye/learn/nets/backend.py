@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from sharpeye.core.keras_import import import_keras, settings_errors
 from sharpeye.errors import MissingExtra, UsageError
 from sharpeye.learn.nets.engine import Engine
 from sharpeye.learn.nets.settings import FitSettings
@@ -31,23 +32,29 @@ def load_backend() -> str:
     Raises:
         MissingExtra: Keras or the backend is not installed.
         UsageError: SharpEye has no engine for the backend.
+        EnvironmentFault: Keras refuses its own settings.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    backend = os.environ["KERAS_BACKEND"]
-    if backend not in _BACKENDS:
-        raise UsageError(
-            f"KERAS_BACKEND must be one of {', '.join(_BACKENDS)}. Received: {backend}"
-        )
+    backend = os.environ.get("KERAS_BACKEND") or _BACKENDS[0]
+    _require_engine(backend)
     try:
         if backend == "tensorflow":
-            with _stderr_discarded():
+            with settings_errors(), _stderr_discarded():
                 from sharpeye.learn.nets.engine_tensorflow import use_replicas
             use_replicas()
-        import keras
+        actual = import_keras(backend)
     except ImportError as error:
         raise MissingExtra(str(error.name), "train", "training a network") from None
-    return str(keras.backend.backend())
+    _require_engine(actual)
+    return actual
+
+
+def _require_engine(backend: str) -> None:
+    if backend not in _BACKENDS:
+        raise UsageError(
+            f"a network is trained with KERAS_BACKEND={' or '.join(_BACKENDS)}, or without "
+            f"KERAS_BACKEND. Received: {backend}"
+        )
 
 
 @contextlib.contextmanager
@@ -76,8 +83,14 @@ def _has_gpu() -> bool:
 @contextlib.contextmanager
 def _stderr_discarded() -> Iterator[None]:
     """Discard messages of C++ libraries to stderr on loading, before they read any setting."""
-    sys.stderr.flush()
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        stderr = os.dup(2)
+    except OSError:  # It is closed, as in a service.
+        yield
+        return
+    if sys.stderr:
+        sys.stderr.flush()
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)
         yield

@@ -31,7 +31,7 @@ _REFUSED = {
     b"\x80": "it is a pickle, as PyTorch writes it, which could run a program",
     b"{": "it is a list, perhaps of weights in several files, which are not supported",
 }
-_ALLOWED = "allowed are Keras' weights: .h5, .weights.h5 and .keras"
+_ALLOWED = "allowed are Keras' weights: .h5, .weights.h5 and .keras, and frozen graphs: .pb, .tgz"
 _ARRAYS, _CONFIG = "model.weights.h5", "config.json"
 
 

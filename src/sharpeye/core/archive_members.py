@@ -10,15 +10,18 @@ import gzip
 import io
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Generator
+import zlib
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
 _MAX_HEADER_BYTES = 2**20
 _CHUNK_BYTES = 2**17
+_UTF8_FLAG, _UNICODE_NAME = 0x800, 0x7075  # a flag, and the number of an extra field
 
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -74,9 +77,47 @@ def _zip_members(file: IO[bytes], limit: int) -> _Members:
         infos = archive.infolist()
         if sum(info.file_size for info in infos) > limit:  # zipfile reads at most these
             raise _too_large(limit)
-        for info in infos:
-            name = info.orig_filename  # `filename` ends at a NUL
+        names = _zip_names(infos)
+        for info, name in zip(infos, names, strict=True):
             yield Member(name, name.endswith("/"), _zip_refusal(info), partial(archive.open, info))
+
+
+def _zip_names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """The members' names.
+
+    A flag marks names in UTF-8. Without it the format means code page 437, but macOS and many
+    libraries write UTF-8 all the same: if all these names are valid UTF-8, they are. Info-ZIP's
+    field of the name in UTF-8 comes first.
+    """
+    raw = {  # `filename` ends at a NUL; Python decodes by code page 437, in which all bytes exist
+        index: info.orig_filename.encode("cp437")
+        for index, info in enumerate(infos)
+        if not info.flag_bits & _UTF8_FLAG
+    }
+    unicode_names = {index: _unicode_name(infos[index].extra, name) for index, name in raw.items()}
+    try:
+        decoded = {index: name.decode() for index, name in raw.items() if not unicode_names[index]}
+    except UnicodeDecodeError:
+        decoded = {}
+    return [
+        unicode_names.get(index) or decoded.get(index) or info.orig_filename
+        for index, info in enumerate(infos)
+    ]
+
+
+def _unicode_name(extra: bytes, name: bytes) -> str:
+    """The name in Info-ZIP's extra field; empty if there is none for this name.
+
+    Source: APPNOTE.TXT of PKWARE, 4.6.9.
+    """
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        is_name = kind == _UNICODE_NAME and len(field) > 5 and field[0] == 1
+        if is_name and int.from_bytes(field[1:5], "little") == zlib.crc32(name):
+            with contextlib.suppress(UnicodeDecodeError):
+                return field[5:].decode()
+    return ""
 
 
 def _zip_refusal(info: zipfile.ZipInfo) -> str:

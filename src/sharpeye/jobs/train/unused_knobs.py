@@ -1,0 +1,117 @@
+"""Say which of the changed knobs have no effect on a training, and what would use them."""
+
+from collections.abc import Iterable, Iterator
+
+from sharpeye.core.config import Config
+from sharpeye.core.knobs import iter_knobs
+
+# How the options of `sharpeye train` are typed.
+_OPTIONS = {
+    "train.epochs": "--epochs",
+    "train.time_limit": "--time-limit",
+    "finetune.epochs": "--fine-tune",
+    "head.views": "--views",
+    "data.box_choice": "--box-choice",
+}
+# Networks that alone have a knob.
+_NETWORKS = {
+    "net.conv_layers": "cnn",
+    "net.layer_size": "cnn",
+    "net.dense_layers": "cnn",
+    "net.width": "resnet_cifar",
+}
+_BOX_HEAD = {"box_views", "epochs", "batch_size", "learning_rate"}
+_FROZEN = (
+    "{model} keeps its pretrained weights; --fine-tune N trains it further, "
+    "--weights none from scratch"
+)
+_SCRATCH = "{model} is trained from scratch; --weights imagenet fits a head on a pretrained network"
+
+
+def unused_knobs(config: Config) -> list[str]:
+    """A sentence for each reason for which changed knobs of a resolved configuration are unused."""
+    changed = [
+        key
+        for (key, _, value), (_, _, default) in zip(
+            iter_knobs(config), iter_knobs(Config()), strict=True
+        )
+        if value != default
+    ]
+    return explain_unused(config, changed)
+
+
+def explain_unused(config: Config, keys: Iterable[str]) -> list[str]:
+    """A sentence for each reason for which some of the knobs are unused."""
+    by_reason: dict[str, list[str]] = {}
+    for key in keys:
+        reason = next(_reasons(config, key), "")
+        if reason:
+            option = f" ({_OPTIONS[key]})" if key in _OPTIONS else ""
+            by_reason.setdefault(reason, []).append(key + option)
+    return [
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not used: "
+        f"{reason.format(model=config.model.name)}"
+        for reason, names in by_reason.items()
+    ]
+
+
+def _reasons(config: Config, key: str) -> Iterator[str]:
+    section, _, name = key.rpartition(".")
+    if config.from_scratch:
+        yield from _reasons_from_scratch(config, key)
+    else:
+        yield from _reasons_pretrained(config, key)
+    if config.task != "localize" and section == "localize":
+        yield "--task localize uses it"
+    reads_boxes = config.task == "localize" or config.data.label_from == "xml"
+    if key == "data.box_choice" and not reads_boxes:
+        yield "no Pascal VOC files are read; --task localize and --label-from xml do so"
+    if section == "train":
+        yield from _reasons_of_optimizer(config, name)
+
+
+def _reasons_from_scratch(config: Config, key: str) -> Iterator[str]:
+    section, _, name = key.rpartition(".")
+    if section in ("head", "sgd", "distort", "finetune"):
+        yield _SCRATCH
+    if key in ("data.features_folder", "model.weights_folder"):
+        yield _SCRATCH
+    if section == "localize" and config.task == "localize" and name in _BOX_HEAD:
+        yield _SCRATCH
+    if _NETWORKS.get(key, config.model.name) != config.model.name:
+        yield f"{{model}} has no such layers; --model {_NETWORKS[key]} has"
+
+
+def _reasons_pretrained(config: Config, key: str) -> Iterator[str]:
+    section, _, name = key.rpartition(".")
+    uses_sgd = config.head.solver == "sgd"
+    if config.finetune.epochs:
+        fixed = {*vars(config.finetune), "optimizer", "schedule", "label_smoothing"}
+        if section == "train" and name in fixed:
+            yield "fine-tuning has settings of its own: finetune.*"
+        if section == "net" and name not in ("dropout", "init_stddev"):
+            yield _FROZEN
+    elif section in ("train", "augment", "net"):
+        yield _FROZEN
+    elif section == "finetune":
+        yield "--fine-tune N uses it"
+    if section == "head" and name != "solver" and uses_sgd:
+        yield "head.solver = sgd takes sgd.* and distort.* instead"
+    if section == "sgd" and not uses_sgd:
+        yield "--set head.solver=sgd uses it"
+    if key == "distort.views" and not config.distort.active:
+        yield "distort.flip, crop, scale and brightness make the views, and all are off"
+
+
+def _reasons_of_optimizer(config: Config, name: str) -> Iterator[str]:
+    tuned = not config.from_scratch
+    optimizer = "adamw" if tuned else config.train.optimizer
+    schedule = "onecycle" if tuned else config.train.schedule
+    if (name == "momentum" and optimizer != "sgd") or (name == "epsilon" and optimizer == "sgd"):
+        yield f"the optimizer {optimizer} has no {name}"
+    if name == "weight_decay" and optimizer == "adam":
+        yield "the optimizer adam has no weight decay; --set train.optimizer=adamw has"
+    if name in ("decay", "decay_steps") and schedule != "exponential":
+        yield f"the schedule {schedule} takes warmup, not decay"
+    if name == "warmup" and schedule in ("exponential", "constant"):
+        yield f"the schedule {schedule} has no warmup"
