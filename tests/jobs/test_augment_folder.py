@@ -18,6 +18,7 @@ from sharpeye.data.split_rules import ContentRule, SplitFractions
 from sharpeye.images.boxes import iou
 from sharpeye.images.voc_xml import VocObject, parse_voc, write_voc
 from sharpeye.jobs.augment_ops import FIXED_AUGMENTATIONS, RandomAugmentation
+from wide_images import png
 
 Captured = pytest.CaptureFixture[str]
 Corners = tuple[int, int, int, int]
@@ -456,3 +457,17 @@ def test_the_names_of_the_eight_fixed_augmentations() -> None:
         *("", "_nohash_y", "_nohash_x", "_nohash_y_x"),
         *("_nohash_noised", "_nohash_y_noised", "_nohash_x_noised", "_nohash_y_x_noised"),
     ]
+
+
+def test_copies_of_a_12_bit_image_have_8_bits_in_its_range(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**12, (20, 30)).astype(np.uint16)
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    (tmp_path / "in" / "a" / "x.png").write_bytes(png(values))
+    assert run(["augment", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    expected = np.dstack([values >> 4] * 3)
+    for file in (tmp_path / "out" / "a").iterdir():
+        with Image.open(file) as image:
+            assert image.mode in ("L", "RGB")
+            assert np.asarray(image).max() > 100
+    with Image.open(tmp_path / "out" / "a" / "x.png") as image:
+        assert (np.asarray(image.convert("RGB")) == expected).all()

@@ -105,7 +105,6 @@ def to_config(flags: Flags) -> Config:
             "model.filter": "bilinear_asymmetric",
             "model.int8": int8,
             "head.solver": "sgd",
-            "head.refit": False,
         }
     )
     for flag, key in _KEYS.items():
@@ -113,7 +112,8 @@ def to_config(flags: Flags) -> Config:
             config = config.replace({key: getattr(flags, flag)})
         except ConfigError as error:
             raise UsageError(str(error).replace(key, f"--{flag}")) from None
-    return config.replace({"sgd.validation_batch": max(0, flags.validation_batch_size)})
+    unused = {} if config.distort.active else {"distort.views": Config().distort.views}
+    return config.replace({"sgd.validation_batch": max(0, flags.validation_batch_size)} | unused)
 
 
 def parse_architecture(name: str) -> tuple[str, bool]:

@@ -18,29 +18,18 @@ from sharpeye.core.config import CONFIG_MARK
 from sharpeye.core.regular_files import read_head
 from sharpeye.core.types import Rejected
 from sharpeye.data.system_names import is_system_name
-from sharpeye.images.formats import BMP, sniff
+from sharpeye.images.formats import FORMATS, SUFFIXES
 
 _MAX_DEPTH = 64
 _CONFIG = "config.toml"
 RUN_DIRECTORY = "run directory"  # its key among the counts of files that were left out
 
-# The sizes of the headers that follow a bitmap's first 14 bytes.
-_BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124)}
 # What `printable` writes for an undecodable byte, and for the backslash of such a text.
 _ESCAPE = re.compile(r"\\(x(?:[89a-f][0-9a-f]|5c))")
 _ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f]|5c)")
 _HEAD_BYTES = 32
 LINK_ADVICE = "--follow-links follows it"
 _MAX_KINDS = 12
-
-# Suffixes of images: such a file is either read, or listed in the quarantine.
-IMAGE_SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
-        *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".eps"),
-        *(".ico", ".tga", ".pdf", ".raw", ".cr2", ".nef", ".arw", ".dng"),
-    )
-)
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -82,14 +71,12 @@ def has_image_signature(path: Path) -> bool:
 
 
 def _is_image_head(head: bytes) -> bool:
-    found = sniff(head)
-    # "BM" alone also begins texts.
-    return head[14:18] in _BMP_HEADERS if found == BMP else found is not None
+    return any(item.pattern.match(head) for item in FORMATS.values())
 
 
 def is_image(path: Path) -> bool:
     """Whether a file has the suffix or the content of an image."""
-    return path.suffix.casefold() in IMAGE_SUFFIXES or has_image_signature(path)
+    return path.suffix.casefold() in SUFFIXES or has_image_signature(path)
 
 
 @dataclass(frozen=True)
@@ -118,7 +105,7 @@ def walk_images(root: Path, *, follow_links: bool = False) -> ImageListing:
     for relative, path in walk.files:
         suffix = path.suffix.casefold()
         try:
-            if suffix in IMAGE_SUFFIXES or _is_image_head(read_head(path, _HEAD_BYTES)):
+            if suffix in SUFFIXES or _is_image_head(read_head(path, _HEAD_BYTES)):
                 images.append((relative, path))
             else:
                 others.append((relative, path))

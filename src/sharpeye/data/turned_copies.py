@@ -14,11 +14,12 @@ white corners, 76 and 76 %, by 12 degrees 69 and 66 %, by 15 degrees 58 and 48 %
 and 327,645 pairs of different images, none and 3 look so; none of one class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.types import Sample
 from sharpeye.data.near_duplicates import (
     FREQUENCIES,
     MIN_CONTRAST,
@@ -64,6 +65,12 @@ _POINTS = np.stack(
 _X, _Y = _POINTS[0].reshape(SIDE, SIDE), _POINTS[1].reshape(SIDE, SIDE)
 _IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 _WINDOW = (_EDGE**2 * (3 - 2 * _EDGE)).astype(np.float32)
+
+
+def class_numbers(samples: Sequence[Sample]) -> Ints:
+    """int64[N]: a number for the class of each sample."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(s.label, len(numbers)) for s in samples], np.int64)
 
 
 def find_turned_copies(

@@ -104,7 +104,7 @@ def _list_by_name(files: ImageListing, listing: VocListing, chosen: Sequence[str
     plain = {relative: roles.remove(relative) for relative, _ in files.files}
     folders = find_split_folders(list(plain.values()), chosen, in_class_folders=False)
     listing.given_splits = bool(folders)
-    pairs, problems = pair_by_name(list(plain), annotations, roles)
+    pairs, problems = pair_by_name(list(plain), annotations)
     for relative, path in files.files:
         located = folders.locate(plain[relative])
         if located is None:

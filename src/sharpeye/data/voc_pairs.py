@@ -32,21 +32,24 @@ class FolderRoles:
         self._active = any(_ANNOTATIONS & set(_tokens(name)) for name in folders)
 
     def remove(self, path: str) -> str:
-        """The path without words such as `images` in its folders' names: `train/images/1.jpg` and
-        `train_images/1.jpg` become `train/1.jpg`.
-        """
-        *folders, name = path.split("/")
-        if not self._active:
-            return path
-        remaining = []
-        for folder in folders:
-            tokens = _tokens(folder)
-            others = [token for token in tokens if token not in _IMAGES | _ANNOTATIONS]
-            if len(others) == len(tokens):
-                remaining.append(folder)
-            elif others:
-                remaining.append("_".join(others))
-        return "/".join([*remaining, name])
+        """The path without these words in its folders, see `_without_roles`."""
+        return _without_roles(path) if self._active else path
+
+
+def _without_roles(path: str) -> str:
+    """A path without words such as `images` in its folders' names: `train/images/1.jpg` and
+    `train_images/1.jpg` become `train/1.jpg`.
+    """
+    *folders, name = path.split("/")
+    remaining = []
+    for folder in folders:
+        tokens = _tokens(folder)
+        others = [token for token in tokens if token not in _IMAGES | _ANNOTATIONS]
+        if len(others) == len(tokens):
+            remaining.append(folder)
+        elif others:
+            remaining.append("_".join(others))
+    return "/".join([*remaining, name])
 
 
 def _tokens(name: str) -> list[str]:
@@ -54,7 +57,7 @@ def _tokens(name: str) -> list[str]:
 
 
 def pair_by_name(
-    images: Sequence[str], annotations: Sequence[str], roles: FolderRoles
+    images: Sequence[str], annotations: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The annotation of each image, both by path; and why other images have none.
 
@@ -62,7 +65,7 @@ def pair_by_name(
     """
     pairs = _pair_in_one_folder(images, annotations)
     pairs |= _pair_by(
-        lambda path: stem_of(roles.remove(path)), *_unpaired(pairs, images, annotations)
+        lambda path: stem_of(_without_roles(path)), *_unpaired(pairs, images, annotations)
     )
     image_folders = {path.rpartition("/")[0] for path in images}
     open_images, open_annotations = _unpaired(pairs, images, annotations)

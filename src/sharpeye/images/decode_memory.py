@@ -115,7 +115,7 @@ def _avif(image: Image.Image, data: bytes) -> float:
 
 def _heic(image: Image.Image, data: bytes) -> float:
     """The planes and references of the decoder, the interleaved pixels and Pillow's copy."""
-    return 7.5 * image.width * image.height + len(data)
+    return 6.0 * image.width * image.height + len(data)
 
 
 def _jpeg2000(image: Image.Image, data: bytes) -> float:
@@ -156,6 +156,7 @@ def _tiff(image: Image.Image, data: bytes) -> float:
     """A strip or a tile, decoded and, for compressions that decode images, once more."""
     tags: Any = getattr(image, "tag_v2", {})
     width, height = image.width, image.height
+    strip: int
     tile_width, tile_height = tags.get(322), tags.get(323)
     if isinstance(tile_width, int) and isinstance(tile_height, int):
         strip = tile_width * tile_height
@@ -169,9 +170,8 @@ def _tiff(image: Image.Image, data: bytes) -> float:
     bits = tags.get(258, (8,))
     depth = sum(b for b in bits if isinstance(b, int)) if isinstance(bits, tuple) else 8
     sample_bytes = max(depth / 8, 4.0 if tags.get(262) == 6 else 0.0)
-    return (
-        (1.0 if compression in _PLAIN_COMPRESSIONS else 2.0) * float(strip) * max(sample_bytes, 1.0)
-    )
+    copies = 1.0 if compression in _PLAIN_COMPRESSIONS else 2.0
+    return copies * max(sample_bytes, 1.0) * float(strip)
 
 
 _DECODER_BUFFERS = {

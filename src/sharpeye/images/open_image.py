@@ -146,7 +146,7 @@ def _header_problem(
     size, pixels = f"a {format_} of {width} x {height} pixels", width * height
     if pixels > limits.pixels:
         return (
-            f"{size} is over the limit of {limits.pixels / 1e6:g} megapixels; "
+            f"{size} is over the limit of {limits.pixels / 1e6:,.4g} megapixels; "
             f"raise it with --max-megapixels {-(-pixels // 1_000_000)}"
         )
     if max(width, height) > limits.side:

@@ -12,6 +12,7 @@ Pascal VOC counts pixels from 1 and includes the last one; a `Box` has its edges
 Source: Everingham et al., "The PASCAL Visual Object Classes Challenge", development kit 2012.
 """
 
+import codecs
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -32,9 +33,12 @@ _MAX_DEPTH = 32
 _MAX_PIXEL = 1e7
 
 _DECLARED = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([\w.-]{1,40})[\"']")
-# Python also has codecs for other purposes; annotations use only these text encodings.
-_ENCODINGS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "windows-1251", "windows-1252"}
-_ENCODINGS |= {"gbk", "gb2312", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr"}
+# Python also has codecs for other purposes; annotations use only these text encodings, by Python's
+# own names for them.
+_ENCODINGS = {"utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "ascii"}
+_ENCODINGS |= {"iso8859-1", "iso8859-2", "iso8859-5", "iso8859-9", "iso8859-15"}
+_ENCODINGS |= {"cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp932", "cp949", "koi8-r"}
+_ENCODINGS |= {"gbk", "gb2312", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"}
 _NUMBER = re.compile(r"[+-]?\d{1,20}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _NOT_IN_XML = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -187,7 +191,7 @@ def _decode(data: bytes) -> str:
     encoding = declared[1].decode("ascii").lower() if declared else "utf-8"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
-    elif encoding not in _ENCODINGS:
+    elif _codec_name(encoding) not in _ENCODINGS:
         raise _InvalidAnnotation(f"its encoding {encoding} is not read; save it as UTF-8")
     try:
         return data.decode(encoding).removeprefix("\ufeff")
@@ -195,6 +199,14 @@ def _decode(data: bytes) -> str:
         raise _InvalidAnnotation(
             f"it is not in {encoding}, as it should be: wrong byte at {error.start:,}"
         ) from None
+
+
+def _codec_name(encoding: str) -> str:
+    """Python's name of an encoding, such as `iso8859-1` for `latin-1`; empty if it has none."""
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
+        return ""
 
 
 def _read_annotation(root: ET.Element) -> Annotation:

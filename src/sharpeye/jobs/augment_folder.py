@@ -25,7 +25,8 @@ from sharpeye.data.image_folder import require_folder
 from sharpeye.data.pascal_voc import labelled_frame, read_annotation, require_owner, turn_upright
 from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, DataError, ImageReadError, UsageError
-from sharpeye.images.decode import decode, image_size, read_file
+from sharpeye.images.bit_depth import is_wide_file
+from sharpeye.images.decode import decode_with_size, image_size, read_file
 from sharpeye.images.formats import JPEG, PNG, sniff
 from sharpeye.images.voc_xml import VocObject, relative_box, voc_object, write_voc
 from sharpeye.jobs.augment_ops import (
@@ -177,11 +178,13 @@ class _CopyWriter:
     def _write_copies(self, source: _Source, name: str) -> int:
         data = read_file(source.image.path, name)
         objects = _read_objects(source, data, name) if source.annotation else []
-        image = decode(data, name)
+        # Copies have 8 bits, in the image's own range: they depend on no other image.
+        image, _ = decode_with_size(data, name, bit_depth=None)
         boxes = np.array([box for _, box in objects], np.float64).reshape(-1, 4)
         sniffed = sniff(data[:32])
         file_format = JPEG if sniffed == JPEG else PNG
-        reusable = sniffed == file_format and image_size(data, name).orientation == 1
+        is_upright = image_size(data, name).orientation == 1
+        reusable = sniffed == file_format and is_upright and not is_wide_file(data)
         folder, stem, suffix = self._file_name(source, file_format, name)
         written = 0
         for augmentation in self.augmentations:

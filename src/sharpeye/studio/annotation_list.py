@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.storage import write_text
-from sharpeye.data.file_walk import IMAGE_SUFFIXES, natural_key
+from sharpeye.data.file_walk import natural_key
 from sharpeye.data.image_folder import label_problem
 from sharpeye.errors import DataError, UsageError
 from sharpeye.images.decode import read_file
 from sharpeye.images.decode_limits import DecodeLimits
+from sharpeye.images.formats import SUFFIXES
 from sharpeye.images.voc_xml import MAX_BYTES, parse_voc
 from sharpeye.studio.thumbnails import GONE, file_version
 from sharpeye.studio.workspace import MAX_CLASS_NAME_CHARACTERS, Workspace
@@ -74,7 +75,7 @@ def other_owner(file: Path, image: Path) -> str | None:
     with contextlib.suppress(OSError), os.scandir(image.parent) as entries:
         for entry in entries:
             entry_stem, dot, suffix = entry.name.rpartition(".")
-            is_image = f"{dot}{suffix}".casefold() in IMAGE_SUFFIXES
+            is_image = f"{dot}{suffix}".casefold() in SUFFIXES
             if entry_stem == stem and is_image and entry.name != image.name:
                 return named or entry.name
     return None

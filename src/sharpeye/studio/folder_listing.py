@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.data.file_walk import IMAGE_SUFFIXES, is_hidden, natural_key
+from sharpeye.data.file_walk import is_hidden, natural_key
+from sharpeye.images.formats import SUFFIXES
 
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # Surrogates mark bytes that are not UTF-8.
 _MAX_DEPTH = 16
@@ -82,7 +83,7 @@ class FolderListing:
             for entry in entries:
                 if is_hidden(entry.name) or not is_text(entry.name):
                     continue
-                if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+                if Path(entry.name).suffix.lower() in SUFFIXES:
                     if entry.is_file() and self._is_inside(entry):
                         images.append(entry.name)
                 elif entry.is_dir(follow_symlinks=False):

@@ -15,9 +15,10 @@ import threading
 from pathlib import Path, PurePosixPath
 
 from sharpeye.core.storage import make_folder
-from sharpeye.data.file_walk import IMAGE_SUFFIXES, is_hidden
+from sharpeye.data.file_walk import is_hidden
 from sharpeye.data.moves import Move, free_path, move_file
 from sharpeye.errors import DataError, UsageError
+from sharpeye.images.formats import SUFFIXES
 from sharpeye.studio.folder_listing import FolderListing, is_text
 
 SET_ASIDE = ".set-aside"
@@ -211,7 +212,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _has_image_suffix(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    return path.suffix.lower() in SUFFIXES
 
 
 def _printable(name: str) -> str:

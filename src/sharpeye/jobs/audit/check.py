@@ -39,6 +39,8 @@ from sharpeye.data.sample_image import read_image_and_size
 from sharpeye.data.scan import scan_dataset
 from sharpeye.data.summary import counts_by_split, dataset_name, summarize_dataset
 from sharpeye.data.thumbnail import DISPLAY_SIZE, Thumbnails, load_thumbnails
+from sharpeye.data.thumbnail_comparison import concatenate
+from sharpeye.data.turned_copies import class_numbers, find_turned_copies
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import read_file
 from sharpeye.images.decode_limits import configured_limits, use_limits
@@ -115,6 +117,8 @@ def check(
             run_config = frozen_network_config(Path(labels))
             features = features_by_digest(samples, run_config, progress)
     pairs = find_near_duplicates(loaded.thumbnails, _categories(samples, loaded))
+    turned = find_turned_copies(loaded.thumbnails, class_numbers(loaded.samples), pairs)
+    pairs = concatenate([pairs, turned])
     feature_pairs = NO_PAIRS if quick else feature_duplicate_pairs(loaded, pairs, features)
     issues = [
         *unreadable_issues(samples.rejected),

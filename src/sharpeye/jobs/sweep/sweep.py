@@ -325,9 +325,9 @@ def _train_winner(folder: Path, winner: Config, progress: StageProgress | None) 
 
     path = folder / BEST
     with os_errors_at(path):
-        if (path / layout.BUNDLE).is_file():
-            if load_toml(path / layout.CONFIG) == resolve(winner):
-                return Run(path)
-            shutil.rmtree(path)  # The folder holds an earlier winner.
+        is_complete = (path / layout.BUNDLE).is_file()
+    if is_complete and load_toml(path / layout.CONFIG) == resolve(winner):
+        return Run(path)
+    # The folder may hold an earlier winner, or what a killed sweep left.
     images = locate(winner, winner.data.folder)
-    return train(images, output=path, config=winner, progress=progress)
+    return train(images, output=path, config=winner, overwrite=True, progress=progress)

@@ -16,6 +16,7 @@ from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_cache import SplitCache
 from sharpeye.data.split_rules import ContentRule, PathRule, SplitRule
 from sharpeye.data.thumbnail import load_thumbnails
+from sharpeye.data.turned_copies import class_numbers, find_turned_copies
 from sharpeye.errors import DataError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
@@ -115,7 +116,9 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
     rule = ContentRule(config.seed, shares)
     if config.split.near_duplicates:
         loaded = load_thumbnails([sample for sample in samples if sample.row is None])
-        groups = duplicate_groups(find_near_duplicates(loaded.thumbnails))
+        pairs = find_near_duplicates(loaded.thumbnails)
+        labels = class_numbers(loaded.samples)
+        groups = duplicate_groups(pairs, find_turned_copies(loaded.thumbnails, labels, pairs))
         digests = tuple(tuple(loaded.samples[i].sha256 for i in group) for group in groups)
         blank = np.flatnonzero(is_blank(loaded.thumbnails)).tolist()
         samples = replace(
