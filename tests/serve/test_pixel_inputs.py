@@ -1,4 +1,4 @@
-"""Pixels in requests: scaled as they declare it, or refused where they do not say what they mean."""
+"""Pixels in requests: scaled as they declare it, or refused where their meaning is open."""
 
 import json
 from pathlib import Path
@@ -91,7 +91,9 @@ def test_declared_ranges_give_the_prediction_of_the_file(
     client: httpx.Client, trained: Path, tmp_path: Path, pixels: Any, post: Any
 ) -> None:
     expected = file_probs(trained, tmp_path, pixels)
-    assert probs(post(client, (pixels / 255).astype(np.float32), {"value_range": [0, 1]})) == expected
+    assert (
+        probs(post(client, (pixels / 255).astype(np.float32), {"value_range": [0, 1]})) == expected
+    )
     assert probs(post(client, pixels.astype(np.float32), {"value_range": [0, 255]})) == expected
     assert probs(post(client, pixels.astype(np.float32), {})) == expected  # whole, and above 1
     first = pixels.transpose(2, 0, 1)

@@ -123,8 +123,11 @@ def test_a_signal_finishes_running_requests_and_refuses_new_ones(
 def test_idle_and_half_open_connections_do_not_delay_the_end(trained: Path, cache: Path) -> None:
     with serving(trained, "-q", cache=cache) as running:
         idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(10)]
+        head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n"
         for connection in idle[:5]:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        for connection in idle[5:8]:
+            connection.sendall(head + b"half a body")
         with running.client() as client:
             client.get("/healthz")
             started = time.monotonic()
@@ -132,6 +135,25 @@ def test_idle_and_half_open_connections_do_not_delay_the_end(trained: Path, cach
             assert time.monotonic() - started < 5
         for connection in idle:
             connection.close()
+
+
+@pytest.mark.slow
+def test_a_body_that_arrives_during_the_end_is_answered(
+    trained: Path, cache: Path, image: bytes
+) -> None:
+    with serving(trained, "-q", cache=cache) as running:
+        address = ("127.0.0.1", running.port)
+        head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        with socket.create_connection(address, timeout=20) as connection:
+            connection.sendall(head % len(image))
+            time.sleep(0.3)
+            running.process.send_signal(signal.SIGTERM)
+            step = len(image) // 6 + 1
+            for start in range(0, len(image), step):
+                time.sleep(0.4)
+                connection.sendall(image[start : start + step])
+            assert connection.recv(65536).split()[1] == b"200"
+        assert running.process.wait(10) == 0
 
 
 # --- the beginning -------------------------------------------------------------------------------
@@ -262,3 +284,30 @@ def test_help_works_without_the_extra(cache: Path) -> None:
     done = call("serve", "--help", cache=cache)
     assert done.returncode == 0
     assert "exit code 0" in " ".join(done.stdout.split())
+
+
+IGNORING = """
+import signal, sys
+for name in ("SIGHUP", "SIGINT"):
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+from sharpeye.cli.app import run
+sys.exit(run([COMMAND, sys.argv[1], "--port", "0"]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no nohup")
+@pytest.mark.parametrize("command", ["serve", "studio"])
+def test_ignored_signals_stay_ignored(
+    trained: Path, cache: Path, tmp_path: Path, command: str
+) -> None:
+    """`nohup sharpeye serve run &` goes on after the terminal's SIGHUP and the shell's SIGINT."""
+    program = IGNORING.replace("COMMAND", repr(command))
+    model = trained if command == "serve" else tmp_path / "pictures"
+    with serving(model, program=program, cache=cache) as running:
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGHUP):
+            running.process.send_signal(number)
+            time.sleep(0.3)
+            assert httpx.get(running.url, timeout=30).status_code == 200
+        code, stderr = stop(running)
+        assert code == 0
+        assert "Traceback" not in stderr

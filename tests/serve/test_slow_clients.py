@@ -88,11 +88,13 @@ def test_unfinished_requests_take_nothing_from_others(name: str) -> None:
 @pytest.mark.parametrize("name", UNFINISHED)
 def test_unfinished_requests_end_after_a_time(name: str) -> None:
     limits = settings(header_seconds=0.15, rate_seconds=0.2)
-    with client_of(StubModel(), limits) as client:
-        with connections(client, 1, UNFINISHED[name]) as (connection,):
-            started = time.monotonic()
-            assert is_closed(connection, 5)
-            assert time.monotonic() - started > 0.1
+    with (
+        client_of(StubModel(), limits) as client,
+        connections(client, 1, UNFINISHED[name]) as (connection,),
+    ):
+        started = time.monotonic()
+        assert is_closed(connection, 5)
+        assert time.monotonic() - started > 0.1
 
 
 def trickle(connection: socket.socket, data: bytes, seconds: float) -> float:
@@ -140,13 +142,15 @@ def test_the_time_that_the_server_takes_is_not_counted_as_the_clients() -> None:
 def test_the_slowest_body_makes_room_for_a_new_one() -> None:
     limits = settings(body_bytes=50_000, bodies=2)
     head = POST + b"Content-Length: 50000\r\n\r\n"
-    with client_of(StubModel(), limits) as client:
-        with connections(client, 2, head + b"x" * 49_000) as (first, second):
-            time.sleep(0.2)  # both lie in the server
-            second.sendall(b"x" * 10)
-            for _ in range(3):
-                assert client.post(URL, content=b"x" * 40_000).status_code == 200
-            assert first.recv(65536).split()[1] == b"503"
+    with (
+        client_of(StubModel(), limits) as client,
+        connections(client, 2, head + b"x" * 49_000) as (first, second),
+    ):
+        time.sleep(0.2)  # both lie in the server
+        second.sendall(b"x" * 10)
+        for _ in range(3):
+            assert client.post(URL, content=b"x" * 40_000).status_code == 200
+        assert first.recv(65536).split()[1] == b"503"
 
 
 def test_expect_continue_gets_its_answer(client: httpx.Client) -> None:

@@ -1,4 +1,4 @@
-"""Triton's extensions of the Open Inference Protocol, and the errors of routes that do not exist."""
+"""Triton's extensions of the Open Inference Protocol, and errors of routes that do not exist."""
 
 import re
 from typing import Any

@@ -47,26 +47,32 @@ Token = Annotated[
         help="Every client's token [$SHARPEYE_TOKEN; else generated if one is needed].",
     ),
 ]
-MaxMegapixels = Annotated[
-    float | None,
-    Option(
+
+
+def max_megapixels(default: str) -> Any:
+    """The option of that name; `default` is the limit without it."""
+    return Option(
         min=0.01,
         max=10_000,
         metavar="MP",
-        help="Largest image, megapixels [178.9].",
+        help=f"Largest image, megapixels [{default}].",
         callback=lambda value: _limit("max_megapixels", value),
-    ),
-]
-MaxDecodeMemory = Annotated[
-    int | None,
-    Option(
+    )
+
+
+def max_decode_memory(default: str) -> Any:
+    """The option of that name; `default` is the limit without it."""
+    return Option(
         min=10,
         max=1_000_000,
         metavar="MB",
-        help="Most memory that decoding an image may take [400].",
+        help=f"Most memory that decoding an image may take [{default}].",
         callback=lambda value: _limit("max_decode_memory", value),
-    ),
-]
+    )
+
+
+MaxMegapixels = Annotated[float | None, max_megapixels("178.9")]
+MaxDecodeMemory = Annotated[int | None, max_decode_memory("400")]
 Json = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 ProgressForm = Annotated[
     str,

@@ -30,8 +30,8 @@ def serve(
     workers: Annotated[
         int | None, Option(min=1, max=256, help="Concurrent images [one a core].")
     ] = None,
-    max_megapixels: options.MaxMegapixels = None,
-    max_decode_memory: options.MaxDecodeMemory = None,
+    max_megapixels: Annotated[float | None, options.max_megapixels("64")] = None,
+    max_decode_memory: Annotated[int | None, options.max_decode_memory("250")] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:

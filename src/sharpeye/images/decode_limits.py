@@ -99,6 +99,11 @@ def set_limits(limits: DecodeLimits) -> DecodeLimits:
     return before
 
 
+def set_default_limits(limits: DecodeLimits) -> None:
+    """Put limits in force in place of the defaults; options and the environment may change them."""
+    set_limits(limits.changed(_from_environment()))
+
+
 @contextmanager
 def use_limits(limits: DecodeLimits) -> Iterator[None]:
     """Put limits in force for all threads until the block ends."""

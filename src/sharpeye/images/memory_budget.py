@@ -80,10 +80,10 @@ class MemoryBudget:
 
     @property
     def total(self) -> int:
-        """The budget in bytes: one image of the largest size, or an ordinary one on each core."""
+        """The budget in bytes: one image of the largest size and an ordinary one on each core."""
         if self._total is not None:
             return self._total
-        return max(limits_in_force().memory_bytes, _BYTES_PER_CORE * available_cores())
+        return limits_in_force().memory_bytes + _BYTES_PER_CORE * available_cores()
 
     @property
     def reserved(self) -> int:

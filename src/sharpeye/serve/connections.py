@@ -22,6 +22,8 @@ _MAX_DISCARDED_BYTES = 32 * 2**20
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _MAX_UNSENT_BYTES = 64 * 2**10
 
+_SILENT_SECONDS = 1.0  # after which a body is not waited for when the server ends
+
 
 class OpenConnections:
     """The connections of one server that wait for their clients."""
@@ -86,7 +88,7 @@ class BoundedProtocol(H11Protocol):
             self.app = _refuse_connection
         self.others.begin_waiting(self)
         self._unread_bytes, self._has_drained = 0, False
-        self._discarded_bytes = 0
+        self._received_bytes, self._discarded_bytes = 0, 0
         self._schedule_check()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -96,6 +98,7 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        self._received_bytes += len(data)
         if self._is_answering or self.conn.their_state is not h11.SEND_BODY:
             self._discarded_bytes = 0
         else:  # the rest of a body after its response
@@ -112,6 +115,19 @@ class BoundedProtocol(H11Protocol):
     def resume_writing(self) -> None:
         self._has_drained = True
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        """Prepare for the server's end, which waits for responses and for bodies that arrive."""
+        super().shutdown()
+        self.loop.call_later(_SILENT_SECONDS, self._end_if_silent, self._received_bytes)
+
+    def _end_if_silent(self, received_before: int) -> None:
+        if self.transport.is_closing() or not self._is_answering or not self.cycle.more_body:
+            return
+        if self._received_bytes == received_before:
+            self.transport.abort()
+        else:
+            self.loop.call_later(_SILENT_SECONDS, self._end_if_silent, self._received_bytes)
 
     def _update(self) -> None:
         if self.transport.is_closing():
@@ -136,7 +152,7 @@ class BoundedProtocol(H11Protocol):
         expected = limits.header_seconds * limits.body_bytes_per_second
         has_read = self._has_drained or unread <= self._unread_bytes - expected
         if unread:
-            is_idle = not has_read and 0 < self._unread_bytes
+            is_idle = not has_read and self._unread_bytes > 0
         else:
             is_idle = not self._is_answering and self.cycle is last_cycle
         if is_idle:

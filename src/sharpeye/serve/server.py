@@ -8,7 +8,7 @@ import re
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import available_cores
 from sharpeye.errors import BusyError, EnvironmentFault, MissingExtra, UsageError
+from sharpeye.images.decode_limits import MB, DecodeLimits, set_default_limits
 from sharpeye.predict.predictor import Model
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
 from sharpeye.serve.log_limit import limit_server_logs
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from sharpeye.serve.access import AccessRules
 
 _LOG = logging.getLogger(__name__)
+
+# Enough for the photographs of all cameras but a few. A JPEG takes 4 bytes a pixel, an image with
+# transparency 8, a WebP 16.
+_DECODE_LIMITS = DecodeLimits(pixels=64_000_000, memory_bytes=250 * MB)
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _TOKEN = re.compile(r"[!-~]{8,500}")
@@ -71,6 +76,7 @@ def serve(
         ModelError: the model is rejected.
         All errors of `require_web_packages` and `open_listener`.
     """
+    set_default_limits(_DECODE_LIMITS)
     name = check_model_name(name or default_model_name(path))
     _check_token(options.token)
     require_web_packages("`sharpeye serve`", "serve")
@@ -209,8 +215,9 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
             if self.started:
                 ready()
 
-        def capture_signals(self) -> contextlib.AbstractContextManager[None]:
-            return contextlib.nullcontext()  # see `graceful_signals`
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            yield  # see `graceful_signals`
 
     config = uvicorn.Config(
         app,

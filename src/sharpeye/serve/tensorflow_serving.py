@@ -42,9 +42,7 @@ def parse(body: bytes, served: ServedModel) -> PredictRequest:
         raise RequestRefused(400, f'"{key}" must hold a list. Received: {json_type(values)}')
     check_image_count(len(values), served.limits)
     pixels = PixelFormat.from_parameters(content)
-    images = [
-        _parse_image(value, f"{key}[{i}]", served, pixels) for i, value in enumerate(values)
-    ]
+    images = [_parse_image(value, f"{key}[{i}]", served, pixels) for i, value in enumerate(values)]
 
     def respond(results: list[PredictResult]) -> Response:
         predictions, probs = require_predictions(results, served.model)

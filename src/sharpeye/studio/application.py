@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
+from sharpeye.images.decode_limits import limits_in_force
 from sharpeye.serve.access import AccessControl, AccessRules
 from sharpeye.serve.body_limits import BodyLimits
 from sharpeye.studio import thumbnails
@@ -23,9 +24,7 @@ from sharpeye.studio.security_headers import HEADERS
 from sharpeye.studio.state import StudioState
 
 _PAGES = (overview_page, collect_page, label_page, train_page, understand_page, try_page)
-# These paths take images; the bodies of all other requests are small.
-_IMAGE_PATHS = ("/api/upload", "/api/try")
-_MAX_SMALL_BYTES = 2 * 2**20
+_MAX_SMALL_BYTES = 2 * 2**20  # of a body without images
 
 
 def build_app(studio: StudioState) -> FastAPI:
@@ -43,7 +42,9 @@ def restrict(api: FastAPI, rules: AccessRules) -> ASGIApp:
     """Limit who may send requests to the application, how large they are, and how slow."""
 
     def max_bytes(path: str) -> int:
-        return rules.limits.body_bytes if path.startswith(_IMAGE_PATHS) else _MAX_SMALL_BYTES
+        if path.startswith("/api/upload"):
+            return rules.limits.body_bytes
+        return limits_in_force().file_bytes if path.startswith("/api/try") else _MAX_SMALL_BYTES
 
     limited = BodyLimits(api, rules.limits, max_bytes=max_bytes)
     return AccessControl(limited, rules, None, headers=HEADERS)
