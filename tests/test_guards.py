@@ -439,6 +439,40 @@ def test_final_names_are_written_by_storage_only() -> None:
     assert nodes_where(writes) == []
 
 
+# Modules that open files that are no data set's: of the cache, of a run, archives, videos, tables.
+OPEN_OTHER_FILES = {
+    "data/pixel_file.py",
+    "data/split_cache.py",
+    "data/vector_store.py",
+    "jobs/augment_folder.py",  # its output
+    "jobs/export/export.py",
+    "collect/archives.py",
+    "collect/archive_members.py",
+    "collect/datasets.py",
+    "collect/frames.py",
+    "collect/sources.py",
+    "collect/url_downloads.py",
+    "studio/quick_check.py",
+    "studio/thumbnails.py",
+    "studio/pages/understand_page.py",
+}
+
+
+def test_files_of_a_data_set_are_opened_without_blocking() -> None:
+    """By `read_file`, `open_regular` or `read_head`: a file may have become a FIFO."""
+    rooms = ("data", "images", "jobs", "jobs/audit", "jobs/train", "collect", "studio")
+    other = r"(os|av|Image|tarfile|archive|webbrowser|.*\.models)\.open"
+
+    def opens(file: Path, node: ast.AST) -> bool:
+        called = call_name(node)
+        if room_of(file) not in rooms or name_of(file) in OPEN_OTHER_FILES:
+            return False
+        last = called.rpartition(".")[2]
+        return last in ("open", "read_bytes", "read_text") and not re.fullmatch(other, called)
+
+    assert nodes_where(opens) == []
+
+
 def test_no_drawer_for_odds_and_ends() -> None:
     forbidden = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "shared"}
     names = {part for file in MODULES for part in Path(name_of(file)).with_suffix("").parts}

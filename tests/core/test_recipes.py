@@ -29,7 +29,7 @@ def parameters(name: str, classes: int) -> int:
     from sharpeye.models.classifier import build_classifier
 
     config = recipe(name)
-    spec, size = get_spec(config.model.name), input_spec(config)
+    spec, size = get_spec(config.model.name), input_spec(config, 8)
     ones, zeros = (1.0,) * size.channels, (0.0,) * size.channels
     model = build_classifier(spec, size, classes, net=config.net, scale=ones, offset=zeros)
     assert model.input.shape == (None, size.height, size.width, size.channels)
@@ -49,7 +49,7 @@ def test_each_is_read_and_resolved(name: str) -> None:
     assert config.from_scratch
     assert config.train.learning_rate > 0
     assert config.data.folder == ""  # the images are the caller's
-    assert input_spec(config).height == config.model.image_size
+    assert input_spec(config, 8).height == config.model.image_size
 
 
 @pytest.mark.parametrize(

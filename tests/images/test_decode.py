@@ -31,7 +31,6 @@ from sharpeye.images.decode import (
     image_size,
     read_file,
 )
-from sharpeye.images.decode_limits import DecodeLimits
 from sharpeye.images.formats import sniff
 
 

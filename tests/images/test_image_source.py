@@ -207,7 +207,7 @@ class Awaited:
         ("iVBORw0KGgo" * 30, UsageError, "begin it with data:image/jpeg;base64,"),
         ("data:image/png;base64,!!!!", ImageReadError, "is not base64"),
         ("data:image/png,abc", ImageReadError, "not data:image/TYPE;base64,TEXT"),
-        ("~nosuchuser_x/a.png", ImageReadError, "cannot be opened"),
+        ("~nosuchuser_x/a.png", UsageError, "no home folder ~nosuchuser_x"),
         ("nowhere.png", ImageReadError, "cannot be opened"),
         (b"", ImageReadError, ""),
         (io.BytesIO(b""), ImageReadError, "seek(0)"),

@@ -52,7 +52,7 @@ def test_the_head_on_the_features_answers_like_the_network(
     backbone = write_features(network, "cnn", SPEC, file=file)
     assert backbone.graph_file == file and len(backbone.graph_sha256) == 64
     assert backbone.input == SPEC and temporaries(tmp_path) == []
-    head, probs, boxes = calibrate(network, arrays)
+    head, probs, boxes, _ = calibrate(network, arrays)
     assert boxes == {}
     session = onnxruntime.InferenceSession(file)
     for part in ("validation", "test"):
@@ -65,7 +65,7 @@ def test_the_head_on_the_features_answers_like_the_network(
 def test_the_temperature_is_the_best_on_validation(
     network: FittedNetwork, arrays: TrainingArrays
 ) -> None:
-    head, probs, _ = calibrate(network, arrays)
+    head, probs, *_ = calibrate(network, arrays)
     predictions = network.engine.predict(arrays.pixels[arrays.indices["validation"]])
     logits = predictions["logits"].astype(np.float64)
     targets = arrays.targets["validation"]

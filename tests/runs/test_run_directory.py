@@ -205,6 +205,7 @@ def test_the_current_folder_is_not_replaced(run: Run, monkeypatch: pytest.Monkey
         ("labels.txt", "\xff"),
         ("split.csv", "path,label\na,b\n"),
         ("split.csv", 'path,label,part,sha256,group\n"a'),
+        ("split.csv", "path,label,part,sha256,group\na,b,train,zz,\n"),
         ("predictions.csv", "path,label,predicted,score\na,b\n"),
         ("predictions.csv", ""),
         ("history.csv", "a,b\n1,2,3\n"),

@@ -37,7 +37,7 @@ _Entry = tuple[PurePosixPath, bool]  # a member's path, and whether it is a fold
 def extract_archive(archive: Path, folder: Path) -> int:
     """Unpack a zip or tar (plain, gzip, bzip2 or xz); returns the number of files.
 
-    Names that systems write (`__MACOSX`, `.DS_Store`, `$RECYCLE.BIN`) are left out; the others become
+    Names that systems write (`__MACOSX`, `.DS_Store`, `$RECYCLE.BIN`) are left out; others become
     composed Unicode (NFC). If these lie in one folder, or have only files such as a licence beside
     a folder of folders, this folder's content moves up into `folder`. Modes are those of new files,
     644 and 755.

@@ -102,21 +102,21 @@ def _likely_source(stem: str, known: Container[str]) -> set[str]:
     folder, name = _split(stem)
     target = _source_folder(folder)
     sources = {name.removesuffix(ending) for ending in _ENDINGS if name.endswith(ending)}
-    found = {target + source for source in sources if target + source in known}
+    origins = {target + source for source in sources if target + source in known}
     if match := _COPY.fullmatch(name):
-        found.add(folder + (match["before"] or match["name"]))
+        origins.add(folder + (match["before"] or match["name"]))
     for pattern, group in ((_NUMBERED, 1), (_AFTER, 1), (_BEFORE, 2)):
         match = pattern.fullmatch(name)
         if match is None:
             continue
         source, by_number = target + match[group], bool(_CAMERA_NUMBER.search(match[group]))
         if pattern is _NUMBERED:  # two photos may have got one name
-            found |= {source} if by_number and source in known else set()
+            origins |= {source} if by_number and source in known else set()
         elif by_number or source in known:
-            found.add(source)
+            origins.add(source)
     if (match := _EDITED.fullmatch(name)) and target + match[1] + match[2] in known:
-        found.add(target + match[1] + match[2])
-    return found - {stem}
+        origins.add(target + match[1] + match[2])
+    return origins - {stem}
 
 
 def _keras_sources(stems: Sequence[str]) -> dict[int, str]:

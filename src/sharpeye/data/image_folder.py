@@ -94,13 +94,13 @@ def _scan_class_folders(root: Path, listing: ImageListing, chosen: Sequence[str]
 
 def _left_out_classes(listing: ImageListing, folders: SplitFolders) -> dict[str, str]:
     """Class folders that cannot be read as a whole, and why: those are said, not only counted."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for item in listing.rejected_folders:
         located = folders.locate(f"{item.path}/_")
         if located is not None and located[1].count("/") == 1:
             label = located[1].partition("/")[0]
-            found[label] = f"the class {label!r} is left out: {item.reason}"
-    return found
+            reasons[label] = f"the class {label!r} is left out: {item.reason}"
+    return reasons
 
 
 def outside_splits(folders: SplitFolders) -> str:

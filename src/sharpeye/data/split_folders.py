@@ -93,10 +93,10 @@ def find_split_folders(
         return SplitFolders()
     if chosen:
         return _chosen_folders(parse_splits(chosen), _FolderTree(paths))
-    found = named_split_folders(paths, in_class_folders=in_class_folders)
-    if not found and in_class_folders:
+    named = named_split_folders(paths, in_class_folders=in_class_folders)
+    if not named and in_class_folders:
         _refuse_repeated_folders(_FolderTree(paths))
-    return found
+    return named
 
 
 def named_split_folders(paths: Sequence[str], *, in_class_folders: bool = True) -> SplitFolders:
@@ -129,12 +129,12 @@ class _FolderTree:
             list
         )  # the names of a folder's sub-folders
         self.direct: Counter[str] = Counter()  # images directly in a folder
-        seen = set[str]()
+        visited = set[str]()
         for path in paths:
             folder = path.rpartition("/")[0]
             self.direct[folder] += 1
-            while folder and folder not in seen:
-                seen.add(folder)
+            while folder and folder not in visited:
+                visited.add(folder)
                 parent, _, name = folder.rpartition("/")
                 self.folders[parent].append(name)
                 folder = parent
@@ -226,20 +226,20 @@ def _refuse_repeated_folders(tree: _FolderTree) -> None:
     tops = tree.below("")
     names = {top: {name.casefold() for name in tree.below(top)} for top in tops}
     counts = Counter(name for of_top in names.values() for name in of_top)
-    alike = []
+    repeated_tops = []
     for top in tops:
         repeated = {name for name in names[top] if counts[name] > 1}
         if len(repeated) > 1 and 2 * len(repeated) >= len(names[top]):
-            alike.append(top)
-    if len(alike) < 2 or 2 * len(alike) <= len(tops):
+            repeated_tops.append(top)
+    if len(repeated_tops) < 2 or 2 * len(repeated_tops) <= len(tops):
         return
-    common = [n for n in tree.below(alike[0]) if counts[n.casefold()] > 1]
-    first, second = alike[:2]
+    common = [n for n in tree.below(repeated_tops[0]) if counts[n.casefold()] > 1]
+    first, second = repeated_tops[:2]
     meaning = f"say which is which: --splits {shell_quote(f'train={first},test={second}')}"
     if all(map(split_of_name, common)):
         meaning = "give one of them alone, as each has splits itself"
     raise DataError(
-        f"{name_list(alike, _SHOWN)} hold sub-folders of the same names "
+        f"{name_list(repeated_tops, _SHOWN)} hold sub-folders of the same names "
         f"({name_list(common, _SHOWN)}), as the splits of one data set do; if they are splits, "
         f"{meaning}; if they are classes: --splits {NO_SPLITS}"
     )

@@ -86,8 +86,8 @@ def _pair_in_one_folder(images: Sequence[str], annotations: Sequence[str]) -> di
     by_stem: dict[str, str] = {}
     for path in annotations:
         by_stem.setdefault(stem_of(path), path)
-    found = ((path, by_stem.get(stem_of(path)) or by_stem.get(path)) for path in images)
-    return {path: annotation for path, annotation in found if annotation}
+    candidates = ((path, by_stem.get(stem_of(path)) or by_stem.get(path)) for path in images)
+    return {path: annotation for path, annotation in candidates if annotation}
 
 
 def _pair_by(

@@ -26,7 +26,7 @@ from sharpeye.images.decode_memory import estimate_bytes, has_transparency, pixe
 from sharpeye.images.formats import JPEG, PNG, TIFF, WEBP, sniff
 from sharpeye.images.jpeg_end import complete_jpeg, has_end_marker
 from sharpeye.images.memory_budget import BUDGET, BudgetTimeout
-from sharpeye.images.open_image import DamagedImage, open_checked, release_decoder
+from sharpeye.images.open_image import DAMAGED, open_checked, release_decoder
 from sharpeye.images.orientation import ORIENTATION, TRANSPOSED, orientation_of, upright
 from sharpeye.images.png_chunks import without_extras
 from sharpeye.images.wide_color import is_wide_color, join_bytes, load_lower_bytes
@@ -143,7 +143,7 @@ def decode_with_size(
                 image, data, name, format_=format_, limits=limits, keep=grey
             ) as reservation:
                 if format_ == JPEG and not has_end_marker(data):
-                    raise DamagedImage(name, "a truncated JPEG")
+                    raise ImageReadError(name, f"{DAMAGED} JPEG: truncated")
                 image.load()
                 release_decoder(image)
                 if lower is not None and bit_depth:
@@ -155,7 +155,7 @@ def decode_with_size(
                 BUDGET.keep_for(reservation, result, held)
             return result, full_size or result.size
 
-    return _mend_and_retry(work, data, name, limits)
+    return _mend_and_retry(work, data, name, limits=limits)
 
 
 def _load_lower_bytes(data: bytes, name: str, limits: DecodeLimits) -> Image.Image:
@@ -220,11 +220,11 @@ def image_size(data: bytes, name: str, limits: DecodeLimits | None = None) -> Im
                 width, height = height, width  # Pillow has swapped them already
             return ImageSize((width, height), orientation_of(image))
 
-    return _mend_and_retry(work, data, name, limits)
+    return _mend_and_retry(work, data, name, limits=limits)
 
 
 def _mend_and_retry(
-    work: Callable[[bytes], Result], data: bytes, name: str, limits: DecodeLimits
+    work: Callable[[bytes], Result], data: bytes, name: str, *, limits: DecodeLimits
 ) -> Result:
     """Do some work with an image; if it is damaged, try once more without what is damaged.
 
@@ -233,10 +233,10 @@ def _mend_and_retry(
     try:
         return work(data)
     except ImageReadError as error:
-        reason, transient, damaged = error.reason, error.transient, isinstance(error, DamagedImage)
-    if damaged:
+        reason, transient = error.reason, error.transient
+    if reason.startswith(DAMAGED):
         try:
-            mended = _mend(data, name, reason, limits)
+            mended = _mend(data, name, reason, limits=limits)
             if mended is not None:
                 return work(mended)
         except ImageReadError as error:
@@ -244,7 +244,7 @@ def _mend_and_retry(
     raise ImageReadError(name, reason, transient=transient)
 
 
-def _mend(data: bytes, name: str, reason: str, limits: DecodeLimits) -> bytes | None:
+def _mend(data: bytes, name: str, reason: str, *, limits: DecodeLimits) -> bytes | None:
     """The bytes of a damaged image without the damage, if all its pixels are there."""
     format_ = sniff(data[:32])
     if format_ == PNG:

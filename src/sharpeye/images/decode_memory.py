@@ -126,10 +126,10 @@ def _jpeg2000(image: Image.Image, data: bytes) -> float:
         components, depth = struct.unpack_from(">HB", data, at + 40)
     except struct.error:
         return 25.0 * image.width * image.height
-    tile = min(tile_width, width - left) * min(tile_height, height - top)
+    tile: int = min(tile_width, width - left) * min(tile_height, height - top)
     tile = min(max(tile, 0), image.width * image.height)
     packed = 1 if depth & 127 < 8 else 2 if depth & 127 < 16 else 4
-    return tile * min(components, 16) * (4.2 + packed) + len(data)
+    return float(tile * min(components, 16) * (4.2 + packed) + len(data))
 
 
 def _bmp(image: Image.Image, data: bytes) -> float:

@@ -33,7 +33,7 @@ class ImageFormat:
     package: str = ""
 
 
-def _format(name: str, pattern: bytes, suffixes: str, plugin: str, **others: str) -> ImageFormat:
+def _format(name: str, pattern: bytes, *, suffixes: str, plugin: str, **others: str) -> ImageFormat:
     module, _, cls = plugin.rpartition(".")
     compiled = re.compile(pattern, re.DOTALL)
     return ImageFormat(name, compiled, tuple(suffixes.split()), (module, cls), **others)
@@ -46,58 +46,63 @@ FORMATS = {
         _format(
             JPEG,
             rb"\xff\xd8\xff",
-            ".jpg .jpeg .jpe .jfif .mpo",
-            "PIL.JpegImagePlugin.JpegImageFile",
+            suffixes=".jpg .jpeg .jpe .jfif .mpo",
+            plugin="PIL.JpegImagePlugin.JpegImageFile",
         ),
-        _format(PNG, rb"\x89PNG\r\n\x1a\n", ".png .apng", "PIL.PngImagePlugin.PngImageFile"),
-        _format(GIF, rb"GIF8[79]a", ".gif", "PIL.GifImagePlugin.GifImageFile"),
+        _format(
+            PNG,
+            rb"\x89PNG\r\n\x1a\n",
+            suffixes=".png .apng",
+            plugin="PIL.PngImagePlugin.PngImageFile",
+        ),
+        _format(GIF, rb"GIF8[79]a", suffixes=".gif", plugin="PIL.GifImagePlugin.GifImageFile"),
         _format(
             WEBP,
             rb"RIFF....WEBP",
-            ".webp",
-            "PIL.WebPImagePlugin.WebPImageFile",
+            suffixes=".webp",
+            plugin="PIL.WebPImagePlugin.WebPImageFile",
             feature="webp",
         ),
         # "BM" alone also begins texts: the header's size decides.
         _format(
             BMP,
             rb"BM.{12}(?:\x0c|\x10|\x28|\x34|\x38|\x40|\x6c|\x7c)\x00\x00\x00",
-            ".bmp .dib",
-            "PIL.BmpImagePlugin.BmpImageFile",
+            suffixes=".bmp .dib",
+            plugin="PIL.BmpImagePlugin.BmpImageFile",
         ),
         # Cameras' raw photos are TIFF, too: "CR" at offset 8 is Canon's mark.
         _format(
             TIFF,
             rb"(?:II[*+]\x00|MM\x00[*+])(?!....CR)",
-            ".tif .tiff",
-            "PIL.TiffImagePlugin.TiffImageFile",
+            suffixes=".tif .tiff",
+            plugin="PIL.TiffImagePlugin.TiffImageFile",
         ),
         _format(
             AVIF,
             _BRANDS % (b"avif|avis", b"avif|avis"),
-            ".avif .avifs",
-            "PIL.AvifImagePlugin.AvifImageFile",
+            suffixes=".avif .avifs",
+            plugin="PIL.AvifImagePlugin.AvifImageFile",
             feature="avif",
         ),
         _format(
             JPEG2000,
             rb"\x00\x00\x00\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
-            ".jp2 .j2k .j2c .jpc .jpf .jpx",
-            "PIL.Jpeg2KImagePlugin.Jpeg2KImageFile",
+            suffixes=".jp2 .j2k .j2c .jpc .jpf .jpx",
+            plugin="PIL.Jpeg2KImagePlugin.Jpeg2KImageFile",
             feature="jpg_2000",
         ),
         # Two letters alone also begin texts: a number or a comment must follow.
         _format(
             PNM,
             rb"P[1-6]\s\s*(?:#|\d+\s)",
-            ".pgm .ppm .pbm .pnm",
-            "PIL.PpmImagePlugin.PpmImageFile",
+            suffixes=".pgm .ppm .pbm .pnm",
+            plugin="PIL.PpmImagePlugin.PpmImageFile",
         ),
         _format(
             HEIC,
             _BRANDS % (b"hei[cmsx]|hev[cmsx]", b"hei[cmsx]|hev[cmsx]"),
-            ".heic .heif .hif",
-            "pillow_heif.as_plugin.HeifImageFile",
+            suffixes=".heic .heif .hif",
+            plugin="pillow_heif.as_plugin.HeifImageFile",
             package="pillow_heif",
         ),
     )

@@ -173,11 +173,9 @@ def _read_text(source: str | os.PathLike[str]) -> tuple[bytes, str]:
         )
     if not text or "\0" in text:
         raise UsageError(f"a path must name a file. Received: {text[:200]!r}")
+    file = user_path(text)
     try:
-        file = user_path(text)
         return read_file(file, text), text
-    except RuntimeError:
-        raise ImageReadError(text, "cannot be opened: there is no such user") from None
     except ImageReadError:
         with contextlib.suppress(OSError):  # the text is longer than any name
             if file.is_dir():

@@ -35,11 +35,8 @@ from sharpeye.images.tiff_directory import check_directory, count_pages, silence
 # wrong, and libjpeg would fill the image with grey without an error.
 _MAX_PIXELS_PER_BYTE = 8 * 64
 
+DAMAGED = "damaged"  # So begins the reason if the decoder refused an image.
 _ADDRESS = re.compile(r"<[\w.]+ object at 0x[0-9a-fA-F]+>")
-
-
-class DamagedImage(ImageReadError):
-    """The decoder refused the bytes of an image."""
 
 
 class DeadlineReader(io.BytesIO):
@@ -135,7 +132,7 @@ def reading_errors(name: str, format_: str) -> Iterator[None]:
     except Exception as error:  # decoders raise nearly any exception on damaged bytes
         # Addresses of objects differ from run to run, and quarantine.csv must not.
         reason = one_line(_ADDRESS.sub("the file", str(error)), 160) or type(error).__name__
-        raise DamagedImage(name, f"damaged {format_}: {reason}") from None
+        raise ImageReadError(name, f"{DAMAGED} {format_}: {reason}") from None
 
 
 def _header_problem(

@@ -208,7 +208,7 @@ class _Translation:
             if node.flag("is_training", default=True):
                 node.fail("it is a batch norm that is still training; freeze it for inference")
         factor = gamma / np.sqrt(variance + epsilon)
-        return self._affine(node, node.inputs[0], factor, beta - mean * factor)
+        return self._affine(node, node.inputs[0], factor=factor, offset=beta - mean * factor)
 
     def arithmetic(self, node: Node) -> _Value:
         constants = self._nodes.constants
@@ -223,11 +223,15 @@ class _Translation:
         number = number.ravel()
         if node.op in ("Mul", "RealDiv"):
             return self._affine(
-                node, source, number if node.op == "Mul" else 1 / number, np.zeros(1)
+                node,
+                source,
+                factor=number if node.op == "Mul" else 1 / number,
+                offset=np.zeros(1),
             )
-        return self._affine(node, source, np.ones(1), -number if node.op == "Sub" else number)
+        offset = -number if node.op == "Sub" else number
+        return self._affine(node, source, factor=np.ones(1), offset=offset)
 
-    def _affine(self, node: Node, source: str, factor: Array, offset: Array) -> _Value:
+    def _affine(self, node: Node, source: str, *, factor: Array, offset: Array) -> _Value:
         """A factor and an offset for each channel, or for all."""
         value = self._values[source]
         if value.kernel is not None and value.bias is not None and self._uses[source] == 1:

@@ -6,6 +6,7 @@ all, and `bundle.json` comes last: a directory that has it is finished.
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from sharpeye.runs import layout
 from sharpeye.runs.run_folder import IfExists, RunFolder
 
 _MAX_LABELS_BYTES = 16 * 2**20
+_DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
 # The columns of tables that are read again.
 _COLUMNS = {
     layout.SPLIT: ("path", "label", "part", "sha256", "group"),
@@ -163,6 +165,8 @@ class Run:
             ]
             if missing:
                 raise ValueError(f"it has no column {', '.join(missing)}")
+            if name == layout.SPLIT and not all(_DIGEST.fullmatch(row["sha256"]) for row in rows):
+                raise ValueError("a SHA-256 in it is none")
         return rows
 
 
