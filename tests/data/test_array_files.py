@@ -216,7 +216,7 @@ IDX_DAMAGE: dict[str, tuple[bytes, str]] = {
     "huge": (idx_of(2**32 - 1, 28, 28, bytes(100)), "cannot hold"),
     "huge sides": (idx_of(1, 2**31, 2**31, bytes(100)), "cannot hold"),
     "no height": (idx_of(12, 0, 28), "28 x 0 pixels"),
-    "a wide one": (idx_of(1, 1, 30_000, bytes(30_000)), "30000 x 1 pixels"),
+    "a wide one": (idx_of(1, 1, 70_000, bytes(70_000)), "70000 x 1 pixels"),
     "other numbers": (idx(images(5, shape=(28, 28, 1))[..., 0]), "5 images, "),
 }
 

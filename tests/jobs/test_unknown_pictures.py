@@ -15,6 +15,7 @@ from PIL import Image
 import sharpeye
 from runner import one_line, train_here
 from sharpeye.artefact.manifest import parse_manifest
+from sharpeye.artefact.onnx_model import save_onnx
 from sharpeye.cli.app import run
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.jobs.evaluate import evaluate
@@ -38,7 +39,7 @@ def old(trained: Path, tmp_path: Path) -> Path:
     remaining = [output for output in model.graph.output if output.name != "unknown_score"]
     del model.graph.output[:]
     model.graph.output.extend(remaining)
-    onnx.save(model, tmp_path / "old.onnx")
+    save_onnx(model, tmp_path / "old.onnx")
     return tmp_path / "old.onnx"
 
 
