@@ -136,6 +136,8 @@ def test_a_hostile_model_is_refused_in_one_line_and_touches_nothing_but_itself(
 
     model_folder = Path(os.path.realpath(hostile[name].parent))
     for event, argument in result["events"]:
+        if argument == os.devnull:  # in place of a standard stream that is closed
+            continue
         assert event == "read", (event, argument)
         is_model = Path(argument).is_relative_to(model_folder)
         assert is_model or argument == str(folder / "picture.png"), argument

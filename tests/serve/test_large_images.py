@@ -11,10 +11,11 @@ import pytest
 from http_client import StubModel, base64_of, client_of
 from PIL import Image
 
-from sharpeye.images.decode_limits import MB, DecodeLimits, use_limits
+from sharpeye.images.decode_limits import MB, DecodeLimits, limits_in_force, use_limits
 from sharpeye.images.memory_budget import BUDGET
 from sharpeye.serve.large_images import LargeImageQueue, large_image_bytes
 from sharpeye.serve.limits import RequestRefused
+from sharpeye.serve.server import limit_decoding
 
 URL = "/v1/predict"
 
@@ -182,12 +183,17 @@ def test_the_number_of_waiting_images_is_bounded() -> None:
     asyncio.run(run())
 
 
-def test_a_largest_image_leaves_memory_for_ordinary_ones() -> None:
+@pytest.mark.parametrize("megabytes", [100, 250, 900])
+def test_a_largest_image_leaves_memory_for_ordinary_ones(
+    megabytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise these would wait inside of the decoder until it is decoded."""
-    for memory in (100 * MB, 250 * MB, 900 * MB):
-        with use_limits(DecodeLimits(memory_bytes=memory)):
-            assert LargeImageQueue(workers=2)._free_bytes >= memory
-            assert BUDGET.total >= memory + 2 * 16 * MB
+    monkeypatch.setenv("SHARPEYE_MAX_DECODE_MEMORY", str(megabytes))
+    with use_limits(DecodeLimits()):
+        limit_decoding()
+        assert limits_in_force().memory_bytes == megabytes * MB
+        assert LargeImageQueue(workers=2)._free_bytes >= megabytes * MB
+        assert BUDGET.total >= (megabytes + 2 * 16) * MB
 
 
 def test_a_turn_that_comes_while_its_request_is_given_up_is_passed_on() -> None:

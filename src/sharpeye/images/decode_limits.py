@@ -42,6 +42,8 @@ class DecodeLimits:
         jpeg_scans, scan_pixels: a progressive JPEG is decoded once a scan; scans times pixels bound
             the time in which the deadline is not checked (about 10 s on one slow core).
         seconds: processor time of decoding, so that a machine that sleeps condemns no image.
+        budget_bytes: memory of all decodes of the process together; by default the larger of
+            `memory_bytes` and 64 MB a core.
         wait_seconds: time to wait for memory that other decodes hold; None: as long as it takes.
     """
 
@@ -53,6 +55,7 @@ class DecodeLimits:
     jpeg_scans: int = 100
     scan_pixels: int = 1_000_000_000
     seconds: float = 10.0
+    budget_bytes: int | None = None
     wait_seconds: float | None = None
 
     def changed(self, settings: Mapping[str, float]) -> "DecodeLimits":

@@ -22,7 +22,7 @@ from sharpeye.core.inference import available_cores
 from sharpeye.images.decode_limits import MB, limits_in_force
 
 # Enough for a 12-megapixel photograph on every core at once, with its rotation on some.
-_BYTES_PER_CORE = 64 * MB
+BYTES_PER_CORE = 64 * MB
 # Decodes below it are not counted, so that small images cost nothing: 16 of them are 64 MB.
 _UNCOUNTED_BYTES = 4 * MB
 # Pixels of an image that is held for longer belong to the caller, who may keep it for ever; no
@@ -80,10 +80,13 @@ class MemoryBudget:
 
     @property
     def total(self) -> int:
-        """The budget in bytes: one image of the largest size and an ordinary one on each core."""
+        """The budget in bytes: one image of the largest size, or an ordinary one on each core."""
         if self._total is not None:
             return self._total
-        return limits_in_force().memory_bytes + _BYTES_PER_CORE * available_cores()
+        limits = limits_in_force()
+        if limits.budget_bytes is not None:
+            return limits.budget_bytes
+        return max(limits.memory_bytes, BYTES_PER_CORE * available_cores())
 
     @property
     def reserved(self) -> int:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import available_cores
 from sharpeye.errors import BusyError, EnvironmentFault, MissingExtra, UsageError
-from sharpeye.images.decode_limits import MB, DecodeLimits, set_default_limits
+from sharpeye.images.decode_limits import (
+    MB,
+    DecodeLimits,
+    limits_in_force,
+    set_default_limits,
+    set_limits,
+)
+from sharpeye.images.memory_budget import BYTES_PER_CORE
 from sharpeye.predict.predictor import Model
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
 from sharpeye.serve.log_limit import limit_server_logs
@@ -76,7 +83,7 @@ def serve(
         ModelError: the model is rejected.
         All errors of `require_web_packages` and `open_listener`.
     """
-    set_default_limits(_DECODE_LIMITS)
+    limit_decoding()
     name = check_model_name(name or default_model_name(path))
     _check_token(options.token)
     require_web_packages("`sharpeye serve`", "serve")
@@ -95,6 +102,17 @@ def serve(
         with graceful_signals(server):
             server.run(sockets=[listener.bound_socket])
     _LOG.info("stopped")
+
+
+def limit_decoding() -> None:
+    """Put the server's limits on images in force.
+
+    An image of the largest size leaves memory for an ordinary one on each core.
+    """
+    set_default_limits(_DECODE_LIMITS)
+    limits = limits_in_force()
+    budget = limits.memory_bytes + BYTES_PER_CORE * available_cores()
+    set_limits(replace(limits, budget_bytes=budget))
 
 
 @dataclass(frozen=True)
