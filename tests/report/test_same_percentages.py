@@ -63,7 +63,8 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("same") / "run"
     with RunWriter(path) as writer:
         writer.write_text(layout.CONFIG, Config().replace({"data.folder": "photos"}).to_toml())
-        writer.write_csv(layout.PREDICTIONS, ("path",), [("a.png",)])
+        columns = ("path", "label", "predicted", "score")
+        writer.write_csv(layout.PREDICTIONS, columns, [("a.png", "a", "a", "1")])
         writer.write_text(layout.BUNDLE, "{}")
     return path
 

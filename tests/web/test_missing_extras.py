@@ -14,7 +14,7 @@ _IMPORT, _URLS = (
 _FETCH = ["fetch", "http://127.0.0.1:1/a.zip", "new"]
 _DOWNLOAD_WEIGHTS = """
 from sharpeye.models.weights.keras_downloads import RemoteWeights, _download
-_download(RemoteWeights("w.h5", "http://127.0.0.1:1/w.h5"))
+_download(RemoteWeights("w.h5", "http://127.0.0.1:1/w.h5"), None)
 """
 
 

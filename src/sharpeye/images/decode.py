@@ -296,7 +296,8 @@ def _memory_for(
             f"raise it with --max-decode-memory {-(-needed // (10 * MB)) * 10}",
         )
     try:
-        with BUDGET.reserve(needed, limits.wait_seconds) as reservation:
+        # The file's bytes are in memory, too, until it is decoded.
+        with BUDGET.reserve(needed + len(data), limits.wait_seconds) as reservation:
             yield reservation
     except BudgetTimeout:
         raise ImageReadError(
