@@ -4,8 +4,8 @@
     aug_Y1_0_4821  aug_Y1_0_93      one prefix a source, all with index 0
 
 Counters, dates, tiles and cameras' numbers have the same form. Keras' numbers are random below
-10^4 (10^7 since Keras 3), and there are several sources, each with several images. With one source
-the names may as well be of one image each.
+10^4, of images from files below 10^7, and there are several sources, each with several images. With
+one source the names may as well be of one image each.
 """
 
 import math
