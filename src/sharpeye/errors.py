@@ -117,8 +117,7 @@ class Stopped(SharpEyeError):
     def __init__(
         self,
         signal_number: int,
-        advice: str = "what was computed is kept: run the same command again to go on, "
-        "with --resume if it trains a network",
+        advice: str = "what was computed is kept: run the same command again to go on",
     ) -> None:
         self.exit_code = 128 + signal_number
         super().__init__(f"stopped; {advice}")

@@ -144,6 +144,11 @@ def test_a_wrong_architecture_gets_the_nearest_name(name: str) -> None:
         "--model_dir={tmp}/file",
         "--bottleneck_dir={tmp}/file",
         "--intermediate_output_graphs_dir={tmp}/file/ --intermediate_store_frequency=5",
+        "--summaries_dir={photos}/logs",
+        "--bottleneck_dir={photos}",
+        "--model_dir={photos}/x/y",
+        "--output_labels={photos}/labels.txt",
+        "--intermediate_output_graphs_dir={photos}/a --intermediate_store_frequency=5",
         "--flip_left_right=perhaps",
     ],
 )

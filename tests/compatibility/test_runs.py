@@ -1,4 +1,4 @@
-"""Runs and bundles that version 0.1.0 wrote are used with the code of today."""
+"""Runs and bundles that earlier versions wrote are used with the code of today."""
 
 import json
 import shutil
@@ -13,15 +13,26 @@ from sharpeye.core.config import load_toml
 from sharpeye.data.moves import undo_moves
 from sharpeye.errors import Stopped
 
-VERSION = Path(__file__).parent / "0.1.0"
-RUNS = {"run_network": "images", "run_frozen": "images", "run_localizer": "shapes"}
+FILES = Path(__file__).parent
+RUNS = {
+    "0.1.0": {"run_network": "images", "run_frozen": "images", "run_localizer": "shapes"},
+    "0.3.0": {"run_network": "images", "run_localizer": "shapes"},
+}
+EACH_RUN = [(version, name) for version, runs in RUNS.items() for name in runs]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the old files as the current folder: their paths are relative."""
+def version() -> str:
+    return "0.1.0"
+
+
+@pytest.fixture
+def folder(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a version's files as the current folder: their paths are relative."""
     copy = tmp_path / "old"
-    shutil.copytree(VERSION, copy)
+    shutil.copytree(FILES / version, copy)
+    for data in ("images", "shapes"):  # all versions have those of the first
+        shutil.copytree(FILES / "0.1.0" / data, copy / data, dirs_exist_ok=True)
     monkeypatch.chdir(copy)
     return copy
 
@@ -31,8 +42,11 @@ def predictions(text: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    ("model", "data", "expected"),
-    [*((name, data, name) for name, data in RUNS.items()), ("model.sharpeye", "images", "bundle")],
+    ("version", "model", "data", "expected"),
+    [
+        *((v, name, data, name) for v, runs in RUNS.items() for name, data in runs.items()),
+        *((v, "model.sharpeye", "images", "bundle") for v in RUNS),
+    ],
 )
 def test_predictions_are_those_of_the_old_version(
     model: str, data: str, expected: str, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -52,17 +66,19 @@ def test_predictions_are_those_of_the_old_version(
         assert new["unknown_score"] == pytest.approx(old["unknown_score"], abs=1e-3)
         if old["box"] is not None:
             assert new["box"] == pytest.approx(old["box"], abs=0.1)
+            assert new.get("box_score") == pytest.approx(old.get("box_score"), abs=1e-3)
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_the_tables_of_an_old_run_are_read(name: str, folder: Path) -> None:
+@pytest.mark.parametrize(("version", "name"), EACH_RUN)
+def test_the_tables_of_an_old_run_are_read(version: str, name: str, folder: Path) -> None:
     old = sharpeye.Run(name)
-    assert old.config.data.folder == RUNS[name]
+    assert old.config.data.folder == RUNS[version][name]
     assert old.metrics["test"]["count"] == len(old.table("predictions.csv"))
     assert {row["part"] for row in old.table("split.csv")} == {"train", "validation", "test"}
     assert len(old.labels) == len(old.metrics["test"]["per_class"])
 
 
+@pytest.mark.parametrize("version", RUNS)
 def test_an_old_run_is_evaluated_and_exported(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,18 @@ def test_tables_of_spreadsheets_are_read(
     ]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_quoted_headers_in_any_case_are_read(tmp_path: Path, end: str, delimiter: str) -> None:
+    rows = [("Path", "LABEL", "New_Label"), ("a;b,c.png", "rose", "tulip")]
+    text = "".join(delimiter.join(f'"{cell}"' for cell in row) + end for row in rows)
+    file = tmp_path / "fixes.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_user_table(file, ["path", "label", "new_label"]) == [
+        {"path": "a;b,c.png", "label": "rose", "new_label": "tulip"}
+    ]
+
+
 def test_the_line_that_excel_puts_first_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "fixes.csv"
     file.write_bytes(b"\xef\xbb\xbfsep=;\r\npath;label\r\na;b\r\n")

@@ -68,6 +68,21 @@ def test_blank_images_are_said_first_by_class_and_with_names() -> None:
     assert "save them with 8 bits" in first
 
 
+def test_single_plain_images_are_not_said() -> None:
+    samples = [image("sky", n) for n in range(40)] + [image("sea", n) for n in range(9)]
+    few = frozenset(s.sha256 for s in samples[:3])
+    notes = data_notes(SampleSet(Path(), tuple(samples), ("sea", "sky"), blank=few), Config())
+    assert not [note for note in notes if "blank" in note]
+
+
+def test_a_share_of_test_images_is_without_effect_in_given_splits() -> None:
+    samples = tuple(image(label, n) for label in "ab" for n in range(9))
+    dataset = SampleSet(Path(), samples, ("a", "b"), given_splits=True)
+    note = "The folder gives its test images, so split.test has no effect."
+    assert note in data_notes(dataset, Config().replace({"split.test": 0.1}))
+    assert note not in data_notes(dataset, Config())
+
+
 def test_the_range_of_wide_images_is_said() -> None:
     samples = [replace(image("a", n), bit_depth=12) for n in range(4)] + [image("b", 0)]
     dataset = SampleSet(Path(), tuple(samples), ("a", "b"))

@@ -117,6 +117,11 @@ def test_an_undo_file_that_leads_out_of_the_folder_is_refused(root: Path, tmp_pa
         undo_moves(undo, root)
 
 
+def test_paths_with_backslashes_are_found(root: Path, tmp_path: Path) -> None:
+    (move,) = plan_moves(write_fixes(tmp_path / "f.csv", ("ball\\1.png", "ball", "box")), root)
+    assert move.target == "box/1-2.png"
+
+
 def test_nothing_is_overwritten_by_a_move(root: Path, tmp_path: Path) -> None:
     remaining, moved = (root / "box/1.png").read_bytes(), (root / "ball/1.png").read_bytes()
     moves = plan_moves(write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)

@@ -41,10 +41,7 @@ from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock
 
 resource = pytest.importorskip("resource", reason="limits and signals of POSIX")
 SEED = 20260101
-STOPPED = (
-    "error: stopped; what was computed is kept: run the same command again to go on, "
-    "with --resume if it trains a network"
-)
+STOPPED = "error: stopped; what was computed is kept: run the same command again to go on"
 END_WITHIN = 5.0  # seconds from a signal to the end of the process
 
 

@@ -110,7 +110,7 @@ def test_declared_ranges_give_the_prediction_of_the_file(
         (lambda a: a / 255, "value_range"),
         (lambda a: np.round(a / 255), "value_range"),  # only 0.0 and 1.0
         (lambda a: a / 255 * 0, "value_range"),
-        (lambda a: a / 255 * 2 - 1, "0 to 65535"),
+        (lambda a: a / 255 * 2 - 1, "(x + 1) / 2"),
         (lambda a: a + 0.5, "value_range"),
         (lambda a: a * 257.0, "value_range"),
         (lambda a: a.astype(float).transpose(2, 0, 1), "data_format"),
@@ -164,6 +164,15 @@ def test_a_boolean_tensor_is_black_and_white(
     expected = file_probs(trained, tmp_path, (pixels > 127).astype(np.uint8) * 255)
     assert probs(post_tensor(client, pixels > 127, {}, datatype="BOOL")) == expected
     assert probs(post_instances(client, pixels > 127, {})) == expected
+
+
+def test_a_boolean_tensor_holds_no_other_numbers(client: httpx.Client) -> None:
+    tensor = {"name": "image", "shape": [1, 1, 2, 3], "datatype": "BOOL"}
+    for value in (0.5, 2, -1, 255):
+        body = {"inputs": [{**tensor, "data": [value, 0, 1, 1, 0, 0]}]}
+        response = client.post(V2, json=body)
+        assert response.status_code == 400
+        assert "BOOL must be true or false" in response.json()["error"]
 
 
 def test_alpha_is_composited_over_white(

@@ -45,6 +45,9 @@ def relabel(
     elif apply is not None:
         root = data or dataset_folder(apply)
         moves = plan_moves(apply, root)
+        if not moves:
+            print(f"nothing to do: {console.show(str(apply))} names no image")
+            return
         if copy is not None:
             count = copy_relabelled(moves, root, copy)
             output = console.show(str(copy))

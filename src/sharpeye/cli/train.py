@@ -1,16 +1,19 @@
 """`sharpeye train`."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.cli.signals import Signalled
 from sharpeye.core.config import Config, load_toml, parse_settings
 from sharpeye.core.config_paths import locate, on_folder, with_typed_paths
 from sharpeye.core.paths import command_line
 from sharpeye.core.recipes import find_config
-from sharpeye.errors import UsageError
+from sharpeye.errors import Stopped, UsageError
 
 app = Typer(add_completion=False, rich_markup_mode=None)
 
@@ -117,7 +120,10 @@ def train(
     from sharpeye.jobs.train.results import summary
     from sharpeye.jobs.train.train import train as run_training
 
-    with console.ProgressReporter(quiet=quiet, form=progress_form) as progress:
+    with (
+        _advice_when_stopped(output, resolved),
+        console.ProgressReporter(quiet=quiet, form=progress_form) as progress,
+    ):
         run = run_training(
             folder,
             add=add,
@@ -130,6 +136,22 @@ def train(
         )
     for name, value in summary(run).items():
         print(f"{name + ':':10}{console.show(value)}")
+
+
+@contextlib.contextmanager
+def _advice_when_stopped(output: Path | None, config: Config) -> Iterator[None]:
+    """After a signal, name the command that continues: --resume only if there is a checkpoint."""
+    try:
+        yield
+    except Signalled as signalled:
+        from sharpeye.jobs.train.train import run_folder
+        from sharpeye.runs import layout
+
+        folder = run_folder(output, config)
+        if not (folder / layout.CHECKPOINTS).is_dir():
+            raise
+        command = command_line("sharpeye", "train", "--resume", "--output", folder)
+        raise Stopped(signalled.number, f"its checkpoint is kept; go on with: {command}") from None
 
 
 def _extended_config(run: Path) -> Config:

@@ -67,6 +67,12 @@ def check_paths(flags: Flags) -> Path:
     if flags.intermediate_store_frequency:
         outputs[_PREFIX] = intermediate_file(flags, 0)
         _check_folder(_PREFIX, outputs[_PREFIX].parent)
+    for name, path in outputs.items():
+        if lies_inside(path, Path(flags.image_dir)):
+            raise UsageError(
+                f"--{name} must not lie in --image_dir, to which nothing is written. "
+                f"Received: {path}"
+            )
     if outputs["output_graph"].resolve() == outputs["output_labels"].resolve():
         raise UsageError(
             "--output_graph and --output_labels must be two files. "

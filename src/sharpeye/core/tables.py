@@ -95,7 +95,7 @@ def read_user_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, 
         text = re.sub(r"\Asep=.(\r\n?|\n)", "", text)  # which Excel writes for itself
         delimiter = _find_delimiter(text, required)
         rows = _parse_rows(text, delimiter)
-        columns = [name.strip() for name in next(rows, [])]
+        columns = [_column_name(name, required) for name in next(rows, [])]
         if missing := [name for name in required if name not in columns]:
             raise UsageError(
                 f"{path} has no column {', '.join(missing)}; its first line must name the columns, "
@@ -127,10 +127,20 @@ def _find_delimiter(text: str, required: Sequence[str]) -> str:
     """The delimiter with which the first line has the required columns, or else the most."""
 
     def fit(delimiter: str) -> tuple[int, int]:
-        columns = [name.strip() for name in next(_parse_rows(text[:10_000], delimiter), [])]
+        try:
+            first = next(_parse_rows(text[:10_000], delimiter), [])
+        except ValueError:  # a quoted cell is followed by another delimiter
+            return 0, 0
+        columns = [_column_name(name, required) for name in first]
         return sum(name in columns for name in required), len(columns)
 
     return max(_DELIMITERS, key=fit)
+
+
+def _column_name(name: str, required: Sequence[str]) -> str:
+    """A column's name, as the code spells it: people write `Path` for `path`."""
+    name = name.strip()
+    return next((known for known in required if known == name.casefold()), name)
 
 
 def _shown(columns: Sequence[str]) -> str:

@@ -8,12 +8,12 @@ from PIL import Image
 
 from sharpeye.core.arrays import Array, Pixels
 from sharpeye.core.types import MAX_BIT_DEPTH
-from sharpeye.errors import UsageError, near_match
+from sharpeye.errors import UsageError
 from sharpeye.images.color import reduce_bits, to_rgb
 
 DATA_FORMATS = ("channels_last", "channels_first")
 _CHANNELS = (1, 3, 4)
-_VALUE_RANGES = "(0, 1), (0, 255) or (0, 2**n - 1) for n bits, up to 16"
+_VALUE_RANGES = "[0, 1], [0, 255] or [0, 2**n - 1] for n bits, up to 16"
 
 
 def array_to_image(
@@ -62,8 +62,7 @@ def _channels_last(array: Array, data_format: str) -> Array:
     """[H,W], [H,W,3] or [H,W,4]."""
     if data_format not in DATA_FORMATS:
         raise UsageError(
-            f"data_format must be one of {', '.join(DATA_FORMATS)}. Received: {data_format}. "
-            f"{near_match(str(data_format), DATA_FORMATS)}"
+            f"data_format must be one of {', '.join(DATA_FORMATS)}. Received: {data_format}"
         )
     first = data_format == "channels_first"
     image = array.transpose(1, 2, 0) if first and array.ndim == 3 else array
@@ -127,7 +126,12 @@ def _check_values(array: Array, white: int | None) -> float:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UsageError(f"an image has no NaN and no infinite value. Received: {describe(array)}")
     limit = white or 2**MAX_BIT_DEPTH - 1
-    if low < 0 or high > limit:
+    if low < 0:
+        raise UsageError(
+            "pixels must not be negative; scale them to 0..1 (-1..1 by (x + 1) / 2) or to 0..255. "
+            f"Received: {describe(array)} from {low:g} to {high:g}"
+        )
+    if high > limit:
         raise UsageError(
             f"pixels must be from 0 to {limit}; scale or clip them. Received: {describe(array)} "
             f"from {low:g} to {high:g}"

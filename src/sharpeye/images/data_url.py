@@ -5,8 +5,14 @@ import re
 
 _PREFIX = re.compile(r"\s*data:[^,;]*(;[^,;]*)*?;base64\s*,", re.I)
 _MAX_PREFIX_CHARACTERS = 300
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.I)  # a Path has one slash of the two
 _SPACE = re.compile(r"\s+")
 _URL_SAFE_TO_STANDARD = str.maketrans("-_", "+/")  # RFC 4648, section 5
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address such as `https://example.org/1.jpg`."""
+    return bool(_ADDRESS.match(text))
 
 
 def is_data_url(text: str) -> bool:
@@ -20,6 +26,8 @@ def decode_base64(text: str) -> bytes:
     Raises:
         ValueError: not base64; the message says why.
     """
+    if is_address(text[:_MAX_PREFIX_CHARACTERS]):
+        raise ValueError("is an address, which is not opened; send the image's bytes as base64")
     prefix = _PREFIX.match(text[:_MAX_PREFIX_CHARACTERS])
     if is_data_url(text) and not prefix:
         raise ValueError("is a data: URL, but not data:image/TYPE;base64,TEXT")

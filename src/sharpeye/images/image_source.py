@@ -21,7 +21,7 @@ from sharpeye.core.types import MAX_BIT_DEPTH
 from sharpeye.errors import ImageReadError, UsageError, one_line
 from sharpeye.images.array_image import array_to_image
 from sharpeye.images.color import to_rgb
-from sharpeye.images.data_url import decode_base64, is_data_url
+from sharpeye.images.data_url import decode_base64, is_address, is_data_url
 from sharpeye.images.decode import decode, read_file
 from sharpeye.images.decode_limits import limits_in_force
 from sharpeye.images.open_image import PILLOW_WARNINGS
@@ -40,7 +40,6 @@ ImageSource = (
 )
 
 _SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}\s*")
 # Pillow loads an image at its first use, which must not happen in two threads at once. An image has
 # no place for a lock, and one lock for all would let no two threads decode.
@@ -166,7 +165,7 @@ def _read_text(source: str | os.PathLike[str]) -> tuple[bytes, str]:
             return decode_base64(text), "the data: URL"
         except ValueError as error:
             raise ImageReadError("the image", f"it {error}") from None
-    if _ADDRESS.match(text):
+    if is_address(text):
         raise UsageError(
             "an address is not opened; download the image first and give its path, or its bytes. "
             f"Received: {text[:200]}"
@@ -198,6 +197,8 @@ def _read_open_file(file: Any, name: str) -> bytes:
     while length < limit:
         try:
             chunk = file.read(limit - length)
+        except UnicodeDecodeError:
+            raise ImageReadError(name, 'it is open as text; open it with mode "rb"') from None
         except Exception as error:  # each library has its own
             raise ImageReadError(name, f"cannot be read: {one_line(error)}") from None
         if inspect.isawaitable(chunk):

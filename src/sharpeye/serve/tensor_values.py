@@ -111,6 +111,8 @@ def _cast(array: Array, dtype: np.dtype[Any], datatype: str) -> Array:
             received = f"{array.min():g} to {array.max():g}"
             allowed = f"{limits.min}..{limits.max}"
             raise ValueError(f"{datatype} must be {allowed}. Received: {received}")
+    if dtype.kind == "b" and not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{datatype} must be true or false, or 0 or 1")
     with np.errstate(over="ignore"):  # of FP16: an infinite value, which is refused as a pixel
         return array.astype(dtype)
 

@@ -64,7 +64,8 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
     planned: set[str] = set()
     targets: set[Path] = set()
     for row in rows:
-        sample = samples.get(row["path"])
+        # Windows writes paths with backslashes.
+        sample = samples.get(row["path"]) or samples.get(row["path"].replace("\\", "/"))
         if sample is None:
             raise DataError(f"{fixes} names {row['path']}, which is no image in {root}")
         if sample.path in planned:

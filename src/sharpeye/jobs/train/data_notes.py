@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from sharpeye.core.config import Config
+from sharpeye.core.config import Config, SplitConfig
 from sharpeye.core.types import MAX_BIT_DEPTH, Sample, SampleSet
 from sharpeye.data.digest import label_conflicts, leaks
 from sharpeye.data.name_typos import find_name_typos
@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 # The report has all notes; the log has the most serious ones.
 _MAX_LOGGED = 3
+# Share of a class from which blank images are a fault of the files, not single plain images.
+_MIN_BLANK_SHARE = 0.1
 _MAX_NAMED = 3  # classes and images in one note
 
 
@@ -69,6 +71,8 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
             f"Images of more than 8 bits are read as {samples.bit_depth} bits, "
             f"0 to {2**samples.bit_depth - 1:,}: none uses more, but for single pixels."
         )
+    if samples.given_splits and config.split.test != SplitConfig().test:
+        notes.append("The folder gives its test images, so split.test has no effect.")
     tests = sum(1 for s in samples if s.split == "test")
     if tests < 100:
         notes.append(f"With {tests} test images the accuracy is known only roughly.")
@@ -82,6 +86,8 @@ def _blank_images(samples: SampleSet) -> list[str]:
         return []
     counts = Counter(sample.label for sample in blank)
     totals = samples.count_by_class()
+    if all(count < _MIN_BLANK_SHARE * totals[label] for label, count in counts.items()):
+        return []  # single plain images are usual; `check` lists them
     by_class = [f"{n} of {totals[label]} in {label}" for label, n in counts.most_common(_MAX_NAMED)]
     more = f" and {len(counts) - _MAX_NAMED} more classes" if len(counts) > _MAX_NAMED else ""
     names = ", ".join(sample.path for sample in blank[:_MAX_NAMED])
