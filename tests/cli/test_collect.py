@@ -110,6 +110,14 @@ def test_wrong_arguments_end_with_2_or_3(tmp_path: Path, capsys: Captured) -> No
     assert not (tmp_path / "c").exists()
 
 
+def test_an_import_names_files_without_a_suffix(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").write_bytes(image("rose"))
+    (tmp_path / "photos" / "README").write_text("x")
+    assert run(["collect", "import", str(tmp_path / "photos"), str(tmp_path / "c")]) == 0
+    assert "left out: files that are no images: 1 without suffix\n" in capsys.readouterr().out
+
+
 def test_an_import_says_what_it_left_out(tmp_path: Path, capsys: Captured) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as opened:

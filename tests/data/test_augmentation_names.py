@@ -28,6 +28,7 @@ def groups(names: list[str]) -> list[set[str]]:
         ["1", "1_nohash_r1", "1_nohash_flip"],
         ["cat/IMG_7", *(f"cat/IMG_7_jpg.rf.{h}" for h in HASHES)],
         [f"a b.c_png.rf.{h}" for h in HASHES],
+        ["rose-1", *(f"rose-1_avif.rf.{h}" for h in HASHES)],
         [f"cat/cat_original_7.jpg_{u}" for u in UUIDS],
         ["cat/7", *(f"cat/output/cat_original_7.jpg_{u}" for u in UUIDS)],
         ["7", "7_x", "7_y_x_noised"],

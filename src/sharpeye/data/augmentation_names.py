@@ -29,7 +29,7 @@ from sharpeye.data.transform_names import are_transforms
 _MAX_VERSIONS, _MIN_SHARED, _MAX_SHARE = 200, 20, 0.5
 
 _NOHASH = re.compile(r"(.*?)_nohash_.*", re.S)
-_SUFFIX = r"(?:jpe?g|png|bmp|gif|webp|tiff?|heic)"
+_SUFFIX = r"(?:jpe?g|png|bmp|gif|webp|tiff?|hei[cf]|avif|jfif)"
 _ROBOFLOW = re.compile(rf"(.+?)(?:[_.]{_SUFFIX})?\.rf\.[0-9A-Za-z_-]{{8,}}", re.S | re.I)
 _AUGMENTOR = re.compile(
     r".*?(?:_original_|_groundtruth_\(\d+\)_[^/]*?_)([^/]+?)"
