@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runner import SMALL, announced_process, command, environment, hard_photos, one_line, scores_of
-from sharpeye.errors import EnvironmentFault, UsageError
+from runner import SMALL, announced_process, command, environment, hard_photos, scores_of
+from sharpeye.errors import UsageError
 from sharpeye.learn.nets.backend import load_backend
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="settings of POSIX")
@@ -151,10 +151,7 @@ def test_a_network_is_trained_from_scratch_under_any_other_settings(
     host: dict[str, str | None], photos: Path, cache: Path, tmp_path: Path
 ) -> None:
     if "KERAS_HOME" in host:
-        valid = KERAS_JSON | {"epsilon": 1e-3}
-        (tmp_path / "valid").mkdir()
-        (tmp_path / "valid" / "keras.json").write_text(json.dumps(valid))
-        host = {"KERAS_HOME": "{tmp}/valid", "TF_USE_LEGACY_KERAS": "1"}
+        host = {"KERAS_HOME": "{tmp}/keras", "TF_USE_LEGACY_KERAS": "1"}
     if "XLA_FLAGS" in host:
         host = {name: value for name, value in host.items() if name != "XLA_FLAGS"}
     arguments = ("train", photos, "-q", "--model", "lenet5", "--epochs", "1", "-o")
@@ -190,20 +187,43 @@ def test_another_backend_is_refused_in_one_line(name: str, monkeypatch: pytest.M
         load_backend()
 
 
+_SHOW_SETTINGS = """
+import os
+from sharpeye.learn.nets.backend import load_backend
+print(load_backend())
+import keras, tensorflow as tf
+from keras.src.utils.file_utils import config
+print(keras.config.image_data_format(), keras.config.floatx(), keras.config.epsilon())
+print(os.environ["KERAS_HOME"], config.keras_home(), float(tf.reduce_sum([1.0, 2.0])))
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{"floatx": "float99"}, {"epsilon": 1}])
-def test_settings_that_keras_refuses_are_said_in_one_line(
-    settings: dict[str, object], photos: Path, cache: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[1]", "{", '{"floatx": "float99"}', '{"image_data_format": []}'),
+        '{"backend": "theano", "image_data_format": "channels_first", "floatx": "float16"}',
+        None,  # a folder
+    ],
+)
+def test_a_keras_json_of_the_user_is_not_read(
+    content: str | None, cache: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    file = tmp_path / "keras.json"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_text(content)
     done = subprocess.run(
-        command("train", photos, "-q", "--model", "lenet5", "-o", tmp_path / "run"),
-        env=environment(cache, KERAS_HOME=str(tmp_path)),
+        [sys.executable, "-c", _SHOW_SETTINGS],
+        env=environment(cache, KERAS_HOME=str(tmp_path), TF_XLA_FLAGS="--nosuch"),
         capture_output=True,
         text=True,
     )
-    assert done.returncode == EnvironmentFault.exit_code
-    assert f"mend or delete {tmp_path / 'keras.json'}" in one_line(done.stderr)
+    lines = ["tensorflow", "channels_last float32 1e-07", f"{tmp_path} {tmp_path} 3.0"]
+    assert (done.stdout.splitlines(), done.returncode) == (lines, 0)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["keras.json"]
 
 
 # --- limits of the process -----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from sharpeye.core.atomic_folder import atomic_files, atomic_folder
+from sharpeye.core.config import Config
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
     FileLock,
@@ -19,12 +22,15 @@ from sharpeye.core.storage import (
     atomic_path,
     cache_root,
     explain_os_error,
+    library_errors_at,
     make_folder,
     sha256_file,
     write_bytes,
     write_text,
 )
-from sharpeye.errors import EnvironmentFault
+from sharpeye.errors import EnvironmentFault, ModelError
+from sharpeye.runs import layout
+from sharpeye.runs.run_directory import RunWriter
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and locks of POSIX")
 
@@ -101,6 +107,73 @@ def test_a_path_that_was_not_filled_is_a_fault_and_the_old_file_stays(tmp_path: 
     with pytest.raises(EnvironmentFault, match=r"cannot write .*model\.onnx"), atomic_path(file):
         pass
     assert file.read_bytes() == b"old"
+
+
+def _refuse(path: Path) -> None:
+    raise ModelError(f"{path} is no model")
+
+
+def _write_inner(path: Path) -> None:
+    with atomic_path(path):
+        pass
+
+
+def _open_missing(path: Path) -> None:
+    (path / "missing").read_bytes()
+
+
+def _fail_as_library(path: Path) -> None:
+    with library_errors_at(path):
+        raise RuntimeError(f"iostream error at {path}")
+
+
+@pytest.mark.parametrize("fail", [_refuse, _write_inner, _fail_as_library, _open_missing])
+@pytest.mark.parametrize("kind", ["path", "files", "folder", "run"])
+def test_errors_name_the_target_and_no_temporary_path(
+    kind: str, fail: Callable[[Path], None], tmp_path: Path
+) -> None:
+    target = tmp_path / "x"
+    with pytest.raises((ModelError, EnvironmentFault, OSError)) as caught:
+        if kind == "path":
+            with atomic_path(target) as temporary:
+                fail(temporary)
+        elif kind == "files":
+            with atomic_files(target) as folder:
+                fail(folder / "x")
+        elif kind == "folder":
+            with atomic_folder(target) as folder:
+                fail(folder)
+        else:
+            with RunWriter(target) as run:
+                run.write_text(layout.CONFIG, Config().to_toml())
+                run.write_text(layout.BUNDLE, "{}")
+            with RunWriter(target, if_exists="replace") as run:
+                assert run.path != target
+                fail(run.path)
+    assert str(target) in str(caught.value)
+    assert TEMPORARY_PREFIX not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("free", "expected", "message"),
+    [
+        (1000, 0, "No space left on device; free some room"),
+        (5 * 2**20, 0, "iostream error"),
+        (5 * 2**20, 13 * 2**20, "No space left on device; free some room"),
+        (50 * 2**20, 13 * 2**20, "iostream error"),
+    ],
+)
+def test_a_library_that_fails_on_a_full_disk_lacks_space(
+    free: int, expected: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil._ntuple_diskusage(10**9, 10**9 - free, free)  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    file = tmp_path / "model.xml"
+    with (
+        pytest.raises(EnvironmentFault, match=f"cannot write .*model.xml: {message}"),
+        library_errors_at(file, expected),
+    ):
+        raise RuntimeError("iostream error")
 
 
 @posix

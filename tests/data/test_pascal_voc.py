@@ -523,3 +523,38 @@ def test_nothing_is_written_into_the_folder(photos: Path) -> None:
     before = tree()
     scan_voc(photos)
     assert tree() == before
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations", "given", "advice"),
+    [
+        ("ds/images", "ds/Annotations", "ds/images", "give {ds}, which holds Annotations/ as well"),
+        ("ds/JPEGImages", "ds/Annotations", "ds/JPEGImages", "give {ds}, which holds Annotations/"),
+        ("ds/images", "ds/Annotations", "ds/Annotations", "give {ds}, which holds images/ as well"),
+        ("ds/images/train", "ds/xmls/train", "ds/images/train", "give {ds}, which holds xmls/"),
+        ("ds/images", "ds/Annotations", "ds", "only one class in {ds}: cat, with 3 images"),
+        ("ds/images", "else/Annotations", "ds/images", "needs a Pascal VOC file 1.xml beside it"),
+    ],
+)
+def test_the_folder_that_holds_images_and_annotations_is_named(
+    images: str, annotations: str, given: str, advice: str, tmp_path: Path
+) -> None:
+    for number in range(3):
+        image(tmp_path / images / f"{number}.jpg")
+        annotation(tmp_path / annotations / f"{number}.xml", cat())
+    with pytest.raises(DataError) as caught:
+        scan_voc(tmp_path / given)
+    message = str(caught.value)
+    assert advice.format(ds=tmp_path / "ds") in message
+    assert ("needs a Pascal VOC" in message) == ("beside it" in advice)
+
+
+def test_one_class_among_images_that_were_left_out_is_explained(tmp_path: Path) -> None:
+    pair(tmp_path / "1")
+    image(tmp_path / "2.jpg")
+    with pytest.raises(
+        DataError,
+        match=r"only one class .* two or more; 1 files left out, such as "
+        r"2\.jpg: has no annotation",
+    ):
+        scan_voc(tmp_path)

@@ -16,6 +16,7 @@ from runner import hard_photos, one_line, train_here
 from sharpeye.cli.app import run
 from sharpeye.core.tables import read_table
 from sharpeye.errors import DataError, UsageError
+from sharpeye.jobs.evaluation_output import EVALUATION_FILES
 from sharpeye.report.evaluation import Evaluation
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -177,6 +178,114 @@ def test_a_model_without_its_run_cannot_tell(
     assert "not trained on" in printed(capsys, undisturbed / "model.onnx", hard)
 
 
+# --- the folder of the results -------------------------------------------------------------------
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+def make_output(kind: str, folder: Path, *, run_dir: Path, data: Path) -> Path:
+    if kind == "run":
+        shutil.copytree(run_dir, folder)
+    elif kind == "stopped run":
+        folder.mkdir()
+        shutil.copy(run_dir / "config.toml", folder)
+    elif kind == "file":
+        folder.write_text("mine")
+    elif kind == "images":
+        return data / "report"
+    else:
+        folder.mkdir()
+        (folder / kind).write_text("mine")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("run", "holds a finished run, which is not replaced"),
+        ("stopped run", "holds config.toml, which is of no evaluation"),
+        ("file", "is a file; give --output a folder"),
+        ("images", "give --output a folder outside of it"),
+        ("notes.txt", "holds notes.txt, which is of no evaluation"),
+        ("report.html", "holds report.html, which is of no evaluation"),
+        ("metrics.json", "holds metrics.json, which is of no evaluation"),
+    ],
+)
+def test_results_of_a_run_and_files_of_a_user_are_not_replaced(
+    kind: str,
+    message: str,
+    hard: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = make_output(kind, tmp_path / "out", run_dir=undisturbed, data=hard)
+    before = contents(output) if output.is_dir() else None
+    monkeypatch.setattr("sharpeye.jobs.evaluate.load", None)  # Nothing is scored.
+    assert run(["evaluate", str(undisturbed), str(hard), "-o", str(output)]) == 2
+    assert message in one_line(capsys.readouterr().err)
+    assert (contents(output) if output.is_dir() else None) == before
+
+
+def test_an_earlier_evaluation_is_replaced(
+    hard: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".DS_Store").touch()
+    new = hard_photos(tmp_path / "new", 2, seed=4)
+    for folder, count in ((hard, 36), (new, 6)):
+        printed(capsys, undisturbed, folder, "-q", "-o", out)
+        assert len(read_table(out / "predictions.csv")) == count
+    assert {p.name for p in out.iterdir()} == {*EVALUATION_FILES, ".DS_Store"}
+
+
+# --- damaged runs --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder"])
+def test_without_its_configuration_a_run_still_knows_its_images(
+    kind: str, hard: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    (tmp_path / "run" / "config.toml").unlink()
+    if kind == "folder":
+        (tmp_path / "run" / "config.toml").mkdir()
+    expected = sharpeye.evaluate(undisturbed, hard)[0]
+    evaluation, _, _ = sharpeye.evaluate(tmp_path / "run", hard)
+    assert counts(evaluation) == counts(expected) == parts(undisturbed)
+    old = images_of(undisturbed, hard, "train", to=tmp_path / "old")
+    arguments = ["evaluate", str(tmp_path / "run"), str(old), "--min-accuracy", "0"]
+    assert run(arguments) == 9
+    assert "the model was trained on all of these" in capsys.readouterr().err
+
+
+def test_without_configuration_and_cache_copies_cannot_be_looked_for(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = photo_like(tmp_path / "photos", 10)
+    assert train_here(data, tmp_path / "run") == 0
+    shutil.rmtree(cache / "looks", ignore_errors=True)
+    (tmp_path / "run" / "config.toml").unlink()
+    assert run(["evaluate", str(tmp_path / "run"), str(photo_like(tmp_path / "new", 2, 7))]) == 0
+    captured = capsys.readouterr()
+    assert "of 4 images that it was not trained on" in captured.out
+    assert f"{tmp_path / 'run'} has no config.toml with their folder" in captured.err
+
+
+@pytest.mark.parametrize("content", ["", "path,label,part,sha256,group\na,ash,holdout,,\n", "\0\0"])
+def test_a_damaged_split_is_named(
+    content: str, hard: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    (tmp_path / "run" / "split.csv").write_text(content)
+    assert run(["evaluate", str(tmp_path / "run"), str(hard), "-q"]) == 3
+    assert "split.csv is damaged" in one_line(capsys.readouterr().err)
+
+
 # --- labels --------------------------------------------------------------------------------------
 
 
@@ -258,3 +367,29 @@ def test_unknown_classes_are_named_with_those_that_are_meant(
     with pytest.raises(DataError) as error:
         sharpeye.evaluate(undisturbed, tmp_path / "new")
     assert "and 31 more" in str(error.value) and len(str(error.value)) < 400
+
+
+def test_the_right_folder_is_named_above_and_below(
+    hard: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    def copy(label: str, folder: str) -> None:
+        """With a name that says nothing of the class."""
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(hard / label / f"{label}0.png", tmp_path / folder / "1.png")
+
+    labels = sorted(folder.name for folder in hard.iterdir())
+    for label in labels:
+        copy(label, f"wrapper/Archive v2/{label}")
+    inner = f"'{tmp_path / 'wrapper' / 'Archive v2'}'"
+    with pytest.raises(DataError, match=f"give {inner}, which holds the folders"):
+        sharpeye.evaluate(undisturbed, tmp_path / "wrapper")
+    copy("ash", "photos/ash")
+    with pytest.raises(DataError) as caught:
+        sharpeye.evaluate(undisturbed, tmp_path / "photos" / "ash")
+    message = str(caught.value)
+    assert f"it is the folder of the class ash: give {tmp_path / 'photos'}" in message
+    assert "prefix" not in message
+    # A folder that holds neither stays an error with the classes of the model.
+    copy("ash", "other/x/y")
+    with pytest.raises(DataError, match=r"does not know x .*the model knows ash"):
+        sharpeye.evaluate(undisturbed, tmp_path / "other")

@@ -61,6 +61,34 @@ def test_tables_are_read_by_column(run: Run) -> None:
     assert run.table("some.csv") == [{"path": "a", "score": "1"}]
 
 
+HEADER = "path,label,part,sha256,group\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "it lists no image"),
+        (HEADER, "it lists no image"),
+        (HEADER + "a/1.jpg,a,holdout,,\n", "a part in it is none of train, validation, test"),
+        (HEADER + "a/1.jpg,a,,,\n", "a part in it is none of train, validation, test"),
+        (HEADER + "a/1.jpg,a,train,xyz,\n", "a SHA-256 in it is none"),
+        (HEADER + "a/1\0.jpg,a,train,,\n", "null character"),
+        ("\0" * 200, "it lists no image"),
+        ("path,label\na/1.jpg,a\n", "it has no column part, sha256, group"),
+    ],
+)
+def test_a_damaged_split_is_a_data_error(run: Run, content: str, reason: str) -> None:
+    (run.path / layout.SPLIT).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"split\.csv is damaged: .*{reason}"):
+        run.table(layout.SPLIT)
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_split_of_one_image_is_read(run: Run, part: str) -> None:
+    (run.path / layout.SPLIT).write_text(f"{HEADER}a/1.jpg,a,{part},,\n", encoding="utf-8")
+    assert [row["part"] for row in run.table(layout.SPLIT)] == [part]
+
+
 def finish(path: Path, seed: int) -> Path:
     """Write a finished run with `seed` in its configuration, and return its directory."""
     with RunWriter(path, if_exists="replace") as run_dir:

@@ -45,9 +45,12 @@ def evaluate(
     from sharpeye.errors import GateError
     from sharpeye.jobs.evaluate import evaluate as job
     from sharpeye.jobs.evaluate import evaluation_record, run_test_metrics, write_evaluation
+    from sharpeye.jobs.evaluation_output import require_evaluation_output
     from sharpeye.report.exposure_wording import accuracy_line, exposure_lines
     from sharpeye.report.wording import box_line
 
+    if output:
+        require_evaluation_output(output, Path(data))
     with console.ProgressReporter(quiet=quiet) as progress:
         evaluation, samples, seconds = job(model, data, label_from=label_from, progress=progress)
     scores = evaluation.metrics

@@ -43,7 +43,8 @@ def atomic_folder(folder: Path, *, flush: bool = False) -> Iterator[Path]:
     written; then the folder is removed.
     """
     with _hidden_folder(folder) as temporary:
-        yield temporary
+        with storage.errors_name(folder, temporary):
+            yield temporary
         if flush:
             _flush(temporary)
         if os.name == "nt" and folder.exists():  # there, no rename replaces a folder
@@ -62,7 +63,8 @@ def atomic_files(main_file: Path) -> Iterator[Path]:
     moved: list[Path] = []
     try:
         with _hidden_folder(main_file) as temporary:
-            yield temporary
+            with storage.errors_name(main_file.parent, temporary):
+                yield temporary
             _flush(temporary)
             for file in sorted(temporary.iterdir(), key=lambda file: file.name == main_file.name):
                 target = main_file.parent / file.name

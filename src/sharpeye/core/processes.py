@@ -38,13 +38,15 @@ _PYTHON_VARIABLES = {
     "PYTHONUSERBASE",
     "PYTHONUTF8",
 }
-# They choose another Keras or its limits, or a drawing surface that only the parent has.
+# They choose another Keras, its limits, another compiler, or a drawing surface that only the parent
+# has.
 _UNWANTED = {
     "KERAS_MAX_EPOCHS",
     "KERAS_MAX_STEPS_PER_EPOCH",
     "KERAS_NNX_ENABLED",
     "MPLBACKEND",
     "TF_USE_LEGACY_KERAS",
+    "TF_XLA_FLAGS",
 }
 
 

@@ -54,10 +54,38 @@ def os_errors_at(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def library_errors_at(path: Path) -> Iterator[None]:
+def errors_name(target: Path, temporary: Path) -> Iterator[None]:
+    """Let errors raised inside name the target instead of the temporary path that becomes it.
+
+    Functions that are given the temporary path, also those of other processes, name it.
+    """
+    try:
+        yield
+    except (SharpEyeError, OSError) as error:
+        rename_in_error(error, target, temporary)
+        raise
+
+
+def rename_in_error(error: BaseException | None, target: Path, temporary: Path) -> None:
+    """Replace a temporary path by its target in the message of an error of ours or of a system."""
+    old, new = str(temporary), str(target)
+    if isinstance(error, SharpEyeError):
+        error.args = tuple(
+            arg.replace(old, new) if isinstance(arg, str) else arg for arg in error.args
+        )
+    elif isinstance(error, OSError) and error.filename is not None:
+        error.filename = os.fsdecode(error.filename).replace(old, new)
+
+
+@contextlib.contextmanager
+def library_errors_at(path: Path, expected_bytes: int = 0) -> Iterator[None]:
     """Translate any error of a library that writes files itself into EnvironmentFault.
 
     Such libraries do not tell a full disk from other faults, which their callers exclude before.
+
+    Args:
+        expected_bytes: about the size of what is written: a disk with less space is taken for full,
+            as the library may have deleted what it could not complete.
     """
     with os_errors_at(path):
         try:
@@ -66,7 +94,7 @@ def library_errors_at(path: Path) -> Iterator[None]:
             raise
         except Exception as error:
             reason = one_line(error) or type(error).__name__
-            if shutil.disk_usage(path.parent).free < _FULL_DISK_BYTES:
+            if shutil.disk_usage(path.parent).free < max(_FULL_DISK_BYTES, expected_bytes):
                 raise OSError(errno.ENOSPC, reason) from error
             raise EnvironmentFault(f"cannot write {path}: {reason}") from None
 
@@ -103,7 +131,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(temporary_name(path.suffix))
     remove_stale_temporaries(path.parent)
     try:
-        with os_errors_at(path):
+        with errors_name(path, temporary), os_errors_at(path):
             yield temporary
             flush_file(temporary)
             temporary.replace(path)

@@ -24,7 +24,7 @@ def require_classes(
     """Raise DataError unless there are so many classes.
 
     Args:
-        advice: how the images should lie, for a folder that gives no better hint.
+        advice: how the images should lie, for a folder that gives no better hint; may be empty.
         from_folders: whether the classes were read from folders, so that they may be elsewhere.
     """
     if len(samples.class_names) >= min_classes:
@@ -40,8 +40,9 @@ def require_classes(
         )
     hints: list[str] = []
     if from_folders:
-        hints = [_inner_folder(root), _table(root), _prefixes(root), _annotations(samples)]
-    raise DataError(f"{problem}; {'; '.join(filter(None, hints)) or advice}")
+        hints = [inner_folder_advice(root), _table(root), _prefixes(root), _annotations(samples)]
+    hints = [hint for hint in hints if hint] or [advice]
+    raise DataError("; ".join(filter(None, [problem, *hints])))
 
 
 def _left_out_note(samples: SampleSet) -> str:
@@ -69,7 +70,8 @@ def class_folder_below(root: Path) -> Path | None:
         pieces.append(names.pop())
 
 
-def _inner_folder(root: Path) -> str:
+def inner_folder_advice(root: Path) -> str:
+    """To give the folder below that holds the folders of classes; empty if there is none."""
     inner = class_folder_below(root)
     if inner is None:
         return ""

@@ -14,6 +14,7 @@ from sharpeye.data.file_prefixes import PrefixRule, choose_prefix_rule
 from sharpeye.data.file_walk import printable
 from sharpeye.data.image_folder import label_problem, make_sample_set, require_folder
 from sharpeye.data.layout_advice import require_classes
+from sharpeye.data.voc_advice import voc_advice
 from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, ImageReadError
 from sharpeye.images.decode import ImageSize, image_size, read_file
@@ -53,11 +54,8 @@ def scan_voc(
     dataset = make_sample_set(
         root, samples, listing.rejected, ignored=listing.ignored, given_splits=listing.given_splits
     )
-    advice = (
-        "to learn boxes, 1.jpg needs a Pascal VOC file 1.xml beside it, as LabelImg writes, or in "
-        "a folder Annotations/ beside images/"
-    )
-    require_classes(dataset, min_classes, advice)
+    if len(dataset.class_names) < min_classes:
+        require_classes(dataset, min_classes, voc_advice(dataset))
     return dataset
 
 

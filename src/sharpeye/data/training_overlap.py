@@ -50,7 +50,7 @@ class TrainingOverlap:
 
 
 def find_training_overlap(
-    rows: Rows, samples: SampleSet, root: Path, *, progress: Progress | None = None
+    rows: Rows, samples: SampleSet, root: Path | None, *, progress: Progress | None = None
 ) -> TrainingOverlap:
     """Compare images with those of a run.
 
@@ -58,7 +58,7 @@ def find_training_overlap(
         rows: rows of the run's `split.csv`.
         samples: with digests.
         root: the folder of the run's images. Those whose thumbnail is not in the cache are read
-            from there, if they are still there.
+            from there, if they are still there. None if it is not known.
         progress: called after each image that had to be decoded.
     """
     splits: dict[str, Split] = {}
@@ -81,18 +81,18 @@ def find_training_overlap(
 
 
 def _training_thumbnails(
-    rows: Rows, trained: set[str], root: Path, *, bit_depth: int, progress: Progress | None
+    rows: Rows, trained: set[str], root: Path | None, *, bit_depth: int, progress: Progress | None
 ) -> ThumbnailArray:
     """Thumbnails from the cache, and those of image files that have not changed since."""
     cached = cached_thumbnails(trained, bit_depth)
+    arrays = list(cached.values())
     missing = trained - set(cached)
     files = [
         Sample(row["path"], root / row["path"], row["label"], bit_depth=bit_depth)
-        for row in rows
-        if row["sha256"] in missing and (root / row["path"]).is_file()
+        for row in (rows if root else ())
+        if root and row["sha256"] in missing and (root / row["path"]).is_file()
     ]
-    arrays = list(cached.values())
-    if files:
+    if root and files:
         loaded = add_digests(SampleSet(root, tuple(files), ()), available_cores())
         unchanged = [sample for sample in loaded if sample.sha256 in missing]
         arrays.append(load_thumbnails(unchanged, progress).thumbnails)

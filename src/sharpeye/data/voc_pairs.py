@@ -29,7 +29,7 @@ class FolderRoles:
     def __init__(self, annotations: Iterable[str]) -> None:
         """Nothing is removed unless one of the annotations, by path, is in a folder named so."""
         folders = {name for path in annotations for name in path.split("/")[:-1]}
-        self._active = any(_ANNOTATIONS & set(_tokens(name)) for name in folders)
+        self._active = any(map(has_annotation_role, folders))
 
     def remove(self, path: str) -> str:
         """The path without these words in its folders, see `_without_roles`."""
@@ -50,6 +50,16 @@ def _without_roles(path: str) -> str:
         elif others:
             remaining.append("_".join(others))
     return "/".join([*remaining, name])
+
+
+def has_image_role(folder_name: str) -> bool:
+    """Whether the name of a folder says that images are in it: `images`, `train_images`."""
+    return bool(_IMAGES & set(_tokens(folder_name)))
+
+
+def has_annotation_role(folder_name: str) -> bool:
+    """Whether the name of a folder says that annotations are in it: `Annotations`, `xmls`."""
+    return bool(_ANNOTATIONS & set(_tokens(folder_name)))
 
 
 def _tokens(name: str) -> list[str]:

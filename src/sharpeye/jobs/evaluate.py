@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sharpeye.core.arrays import Floats
+from sharpeye.core.config import Config
 from sharpeye.core.config_paths import locate
 from sharpeye.core.inference import available_cores
 from sharpeye.core.numerics import finite_or_null
@@ -21,10 +22,11 @@ from sharpeye.core.types import Box, Rejected, Sample, SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.sample_image import read_image
 from sharpeye.data.summary import dataset_name
-from sharpeye.data.training_overlap import find_training_overlap
+from sharpeye.data.training_overlap import Rows, find_training_overlap
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
+from sharpeye.jobs.evaluation_output import require_evaluation_output
 from sharpeye.jobs.labelled_images import read_labelled_images
 from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
 from sharpeye.jobs.train.results import write_predictions
@@ -80,13 +82,14 @@ def evaluate(
         an unseen image, `metrics["count"]` is 0 and the accuracy is NaN.
 
     Raises:
-        DataError: no readable image, or a class that the model lacks.
+        DataError: no readable image, a class that the model lacks, or a damaged run directory.
         UsageError: `label_from` is none of these.
     """
     started = time.perf_counter()
     opened = model if isinstance(model, Model) else load(model)
     run = _run_of(opened)
-    config = None if run is None else run.config
+    config = None if run is None else _config_of(run)
+    rows = run.table(layout.SPLIT) if run else []
     dataset = read_labelled_images(user_path(data), opened, config, label_from=label_from)
     dataset = add_digests(dataset, available_cores()) if run else dataset
     samples, predictions, rejected = [], [], list(dataset.rejected)
@@ -105,38 +108,56 @@ def evaluate(
     evaluation = _score(opened, dataset, predictions)
     if _lacks_boxes(evaluation):
         log.info(_NO_BOXES)
-    evaluation = _divide(evaluation, dataset, run, progress=progress)
+    if run:
+        evaluation = _divide(evaluation, dataset, run, rows=rows, progress=progress)
     if evaluation.exposures is None:
         log.info(NOT_KNOWN.format(model=opened.path))
     return evaluation, dataset, time.perf_counter() - started
 
 
 def _run_of(model: Model) -> Run | None:
-    """The run directory that a model is in; None if it is elsewhere, or of another run."""
+    """The run directory that a model is in; None if it is elsewhere, or of another run.
+
+    A folder without `split.csv` is taken for none, as it has nothing to tell images by.
+    """
     folder = model.path if model.path.is_dir() else model.path.parent
-    names = (layout.BUNDLE, layout.CONFIG, layout.SPLIT)
-    if not all((folder / name).is_file() for name in names):
+    if not ((folder / layout.BUNDLE).is_file() and (folder / layout.SPLIT).exists()):
         return None
     is_same = model.path == folder or load(folder).manifest.created == model.manifest.created
     return Run(folder) if is_same else None
 
 
+def _config_of(run: Run) -> Config | None:
+    """The configuration of a run; None without `config.toml`, as only the digests are needed."""
+    return run.config if (run.path / layout.CONFIG).is_file() else None
+
+
 def _divide(
-    evaluation: Evaluation, dataset: SampleSet, run: Run | None, *, progress: StageProgress | None
+    evaluation: Evaluation,
+    dataset: SampleSet,
+    run: Run,
+    *,
+    rows: Rows,
+    progress: StageProgress | None,
 ) -> Evaluation:
-    """Divide the images into unseen ones and those that the run was trained on."""
-    rows = run.table(layout.SPLIT) if run else []
-    if run is None or not rows or not {"path", "part", "sha256"} <= set(rows[0]):
-        return evaluation
-    root = locate(run.config, run.config.data.folder)
+    """Divide the images into unseen ones and those that the run was trained on.
+
+    Args:
+        rows: those of the run's `split.csv`.
+    """
+    config = _config_of(run)
+    root = None if config is None else locate(config, config.data.folder)
     overlap = find_training_overlap(rows, dataset, root, progress=of_stage(progress, "near copies"))
     if overlap.compared < overlap.training_images:
+        missing = f"neither in the cache nor in {root}"
+        if root is None:
+            missing = f"not in the cache, and {run.path} has no {layout.CONFIG} with their folder"
         log.info(
             "copies with small changes could be looked for of %d of the %d images that the model "
-            "was trained on: the others are neither in the cache nor in %s",
+            "was trained on: the others are %s",
             overlap.compared,
             overlap.training_images,
-            root,
+            missing,
         )
     return evaluation.divided(overlap.exposures)
 
@@ -202,14 +223,16 @@ def write_evaluation(
     The report shows the unseen images, or the others if there are none; the tables have all.
 
     Raises:
+        UsageError: see `require_evaluation_output`.
         EnvironmentFault: it cannot be written.
     """
+    require_evaluation_output(output, dataset.root)
     folder = ResultWriter(make_folder(output))
+    metrics = evaluation_record(evaluation, seconds)
+    folder.write_json(layout.METRICS, metrics)  # first, see `require_evaluation_output`
     folder.write_quarantine(dataset.rejected)
     write_predictions(folder, evaluation)
     shown = evaluation.reported
-    metrics = evaluation_record(evaluation, seconds)
-    folder.write_json(layout.METRICS, metrics)
     counts = Counter(sample.label for sample in shown.samples)
     notes = [_NO_BOXES] if _lacks_boxes(shown) else []
     if evaluation.exposures is None:

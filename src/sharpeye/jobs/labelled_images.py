@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.paths import shell_quote
 from sharpeye.core.types import SampleSet
 from sharpeye.data.class_names import spelling_by_name
 from sharpeye.data.file_walk import walk_files
+from sharpeye.data.layout_advice import class_folder_below, inner_folder_advice
 from sharpeye.data.scan import scan_dataset
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.predictor import Model
@@ -64,8 +66,35 @@ def read_labelled_images(
                 log.info("the classes of %s are taken %s", data, _ORIGINS[other])
                 return _test_split(alternative)
     if dataset is None or problem is not None:
+        advice = ""
+        if first == "folder" and (dataset is None or not _known(dataset, model)):
+            advice = _folder_advice(data, model)
+        if advice:
+            raise DataError(f"{data} has no folder of a class of the model; {advice}") from None
         raise DataError(f"{problem} (the model knows {_list(model.labels)})") from None
     return _test_split(dataset)
+
+
+def _folder_advice(data: Path, model: Model) -> str:
+    """Which folder to give instead of one that is too high or too low; empty if none is known."""
+    inner = class_folder_below(data) if data.is_dir() else None
+    if inner is not None:
+        folders = [entry.name for entry in inner.iterdir() if entry.is_dir()]
+        return inner_folder_advice(data) if _spelled(folders, model) else ""
+    folder = data if data.name not in ("", "..") else data.resolve()
+    name = _spelled([folder.name], model)
+    return (
+        f"it is the folder of the class {name[0]}: give {shell_quote(folder.parent)}"
+        if name
+        else ""
+    )
+
+
+def _spelled(names: Sequence[str], model: Model) -> list[str]:
+    """The classes of the model that have one of these names, in its spelling."""
+    by_name = spelling_by_name(names, model.labels)
+    spelled = [by_name.get(name, name) for name in names]
+    return [name for name in spelled if name in model.labels]
 
 
 def _default_source(config: Config, data: Path, model: Model) -> str:

@@ -17,9 +17,9 @@ from sharpeye.core.numerics import finite_or_null
 from sharpeye.core.paths import user_path
 from sharpeye.core.regular_files import read_regular_file
 from sharpeye.core.safe_parse import load_json
-from sharpeye.core.storage import write_text
+from sharpeye.core.storage import rename_in_error, write_text
 from sharpeye.core.tables import read_table, write_table
-from sharpeye.core.types import Rejected, SampleSet
+from sharpeye.core.types import SPLITS, Rejected, SampleSet
 from sharpeye.errors import ConfigError, DataError, one_line
 from sharpeye.runs import layout
 from sharpeye.runs.run_folder import IfExists, RunFolder
@@ -100,9 +100,14 @@ class RunWriter(ResultWriter):
     def __enter__(self) -> "RunWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> None:
+        hidden = self.path
         self._folder.release(success=kind is None, keep=self.keep)
         self.path = self.final_path
+        if hidden != self.path:
+            rename_in_error(error, self.path, hidden)
 
 
 class Run:
@@ -165,9 +170,23 @@ class Run:
             ]
             if missing:
                 raise ValueError(f"it has no column {', '.join(missing)}")
-            if name == layout.SPLIT and not all(_DIGEST.fullmatch(row["sha256"]) for row in rows):
-                raise ValueError("a SHA-256 in it is none")
+            if name == layout.SPLIT:
+                _check_split(rows)
         return rows
+
+
+def _check_split(rows: Sequence[Mapping[str, str]]) -> None:
+    """Raise ValueError if rows of `split.csv` cannot be those of a run."""
+    if not rows:
+        raise ValueError("it lists no image")
+    for row in rows:
+        if row["part"] not in SPLITS:
+            expected = ", ".join(SPLITS)
+            raise ValueError(f"a part in it is none of {expected}. Received: {row['part']!r:.80}")
+        if not _DIGEST.fullmatch(row["sha256"]):
+            raise ValueError("a SHA-256 in it is none")
+        if any("\0" in cell for cell in row.values()):
+            raise ValueError("a null character is in it")
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ def write_openvino(source: ExportSource, file: Path) -> dict[str, Any]:
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot read this network: {one_line(error)}") from None
     model.set_rt_info("\n".join(source.manifest.labels), ["model_info", "labels"])
-    with library_errors_at(file):
+    with library_errors_at(file, source.network.stat().st_size):
         openvino.save_model(model, file, compress_to_fp16=False)
     weights = file.with_suffix(".bin").name
     return {"input": source.describe_input(), "batch": "any", "weights": weights}

@@ -39,7 +39,7 @@ def write_saved_model(source: ExportSource, folder: Path) -> dict[str, Any]:
     module = tf.Module(name=source.name)
     module.weights = [variable.value for variable in model.weights]
     module.serve = tf.function(serve, input_signature=[image_spec])
-    with library_errors_at(folder):
+    with library_errors_at(folder, source.network.stat().st_size):
         tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
     return {"input": source.describe_input(), "batch": "any", "signature": SIGNATURE}
 
@@ -61,7 +61,9 @@ def open_saved_model(folder: Path) -> PredictFunction:
 
 def write_keras(source: ExportSource, file: Path) -> dict[str, Any]:
     """Write plain Keras layers: `image` 0..255 [N,height,width,channels] to `probs` (and `box`)."""
-    keras_model(source.network, source.name).save(file)
+    model = keras_model(source.network, source.name)
+    with library_errors_at(file, source.network.stat().st_size):
+        model.save(file)
     return {"input": f"{source.describe_input('uint8 or float32')} 0..255", "batch": "any"}
 
 

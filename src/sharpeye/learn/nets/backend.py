@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sharpeye.core.keras_import import import_keras, settings_errors
+from sharpeye.core.keras_import import default_settings, import_keras
 from sharpeye.errors import MissingExtra, UsageError
 from sharpeye.learn.nets.engine import Engine
 from sharpeye.learn.nets.settings import FitSettings
@@ -32,14 +32,14 @@ def load_backend() -> str:
     Raises:
         MissingExtra: Keras or the backend is not installed.
         UsageError: SharpEye has no engine for the backend.
-        EnvironmentFault: Keras refuses its own settings.
+        EnvironmentFault: Keras refuses a variable of the environment.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = os.environ.get("KERAS_BACKEND") or _BACKENDS[0]
     _require_engine(backend)
     try:
         if backend == "tensorflow":
-            with settings_errors(), _stderr_discarded():
+            with default_settings(), _stderr_discarded():
                 from sharpeye.learn.nets.engine_tensorflow import use_replicas
             use_replicas()
         actual = import_keras(backend)
