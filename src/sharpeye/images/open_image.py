@@ -165,9 +165,9 @@ def _header_problem(
     if format_ == JPEG:
         if pixels > _MAX_PIXELS_PER_BYTE * len(data):
             return f"damaged JPEG: {len(data)} bytes are too few for {width} x {height} pixels"
-        frame = read_frame(data)
-        scans = data.count(b"\xff\xda") if frame and frame.buffered else 1
-        if scans > 1 and (scans > limits.jpeg_scans or scans * pixels > limits.scan_pixels):
+        scans = data.count(b"\xff\xda")  # at most so many, as other data may hold these bytes
+        slow = scans > limits.jpeg_scans or scans * pixels > limits.scan_pixels
+        if scans > 1 and slow and (frame := read_frame(data)) and frame.buffered:
             return f"{size} has {scans} scans, which take too long to decode; save it again"
     if format_ == JPEG2000:
         header = read_codestream_header(data)
