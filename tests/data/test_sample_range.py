@@ -17,7 +17,7 @@ from sharpeye.data.features import extract_features
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pixels import load_pixels
 from sharpeye.data.sample_image import load_sample, read_image
-from sharpeye.data.thumbnail import load_thumbnails
+from sharpeye.data.thumbnail import cached_thumbnails, load_thumbnails
 from sharpeye.errors import ImageReadError
 from wide_images import png, tiff
 
@@ -106,6 +106,35 @@ def test_each_wide_image_is_decoded_once_and_other_sets_are_not(
     assert add_digests(scan_folder(tmp_path / "wide"), 2).bit_depth == 12
     monkeypatch.setattr(digest, "choose_bit_depth", fail)
     assert write_set(tmp_path / "narrow", narrow_png, ".png").bit_depth == 16
+
+
+def test_a_mixed_set_does_not_use_what_an_earlier_rule_of_its_range_cached(
+    tmp_path: Path, tiny_backbone: Backbone
+) -> None:
+    """A TIFF of 12 bits beside one of 16: the bit depth of the set is 16, as it was before."""
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+    (tmp_path / "set" / "a" / "12.tif").write_bytes(tiff(values(1), bits=12))
+    (tmp_path / "set" / "a" / "16.tif").write_bytes(tiff(values(2) << 4))
+    (tmp_path / "set" / "b" / "8.png").write_bytes(narrow_png(values(3)))
+    mixed = add_digests(scan_folder(tmp_path / "set"), 2).samples
+    assert [(s.path, s.bit_depth, s.is_wide) for s in mixed] == [
+        ("a/12.tif", 16, True),
+        ("a/16.tif", 16, True),
+        ("b/8.png", 16, False),
+    ]
+    earlier = tuple(replace(sample, is_wide=False) for sample in mixed)
+    root = tmp_path / "cache"
+    for load in (
+        lambda samples: load_thumbnails(samples, root=root).from_store,
+        lambda samples: extract_features(samples, tiny_backbone, root=root).from_store,
+    ):
+        assert [load(earlier), load(earlier), load(mixed), load(mixed)] == [0, 3, 0, 3]
+        assert load(mixed[2:]) == 1  # The ordinary image keeps what was cached.
+    pixels = load_pixels(earlier, SPEC, root=root).pixels
+    assert load_pixels(mixed, SPEC, root=root).pixels.base is not pixels.base
+    assert len(list((root / "pixels").glob("*.npy"))) == 2
+    assert set(cached_thumbnails([s.sha256 for s in mixed], root=root)) == {s.sha256 for s in mixed}
 
 
 def test_unreadable_wide_images_do_not_count(tmp_path: Path) -> None:

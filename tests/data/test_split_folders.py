@@ -1,5 +1,6 @@
 """Which folders are splits: by names, by the user's word, by structure; and what is refused."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,14 @@ def splits_by_folder(samples: SampleSet) -> dict[str, str | None]:
             (name, "test")
             for name in ("test", "Testing", "test_set", "testset", "test1", "holdout")
         ),
-        *((name, "test") for name in ("hold-out".replace("-", ""), "held_out", "Test Images")),
+        *(
+            (name, "test")
+            for name in ("holdout", "hold_out", "hold-out", "held_out", "Test Images")
+        ),
+        *((name, "train") for name in ("Trainingsdaten", "Trainingsbilder", "Entraînement")),
+        *((name, "train") for name in ("entrenamiento", "treino", "treinamento", "addestramento")),
+        *((name, "validation") for name in ("Validierung", "validación", "Validação", "convalida")),
+        *((name, "test") for name in ("Testdaten", "Testbilder", "tests", "prueba", "teste")),
     ],
 )
 def test_a_split_has_many_names(name: str, split: str) -> None:
@@ -159,7 +167,9 @@ def test_the_refusal_names_a_few_folders_only(tmp_path: Path) -> None:
         ["cat/day", "cat/night", "dog", "bird", "cow"],
         ["cat/tabby", "cat/siamese", "dog/poodle", "dog/husky"],
         ["train", "bus", "car"],
-        ["train/steam", "train/diesel", "bus"],
+        ["train/steam", "train/diesel", "bus", "car"],
+        ["steam train/red", "steam train/blue", "bus"],
+        ["cats_train", "cats_test", "dogs"],  # one class only
         ["test", "cat"],
     ],
 )
@@ -287,3 +297,86 @@ def test_a_stray_name_makes_no_class(tmp_path: Path) -> None:
         Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / f"{name}.png")
     samples = scan_prefixes(tmp_path)
     assert samples.class_names == ("rose", "tulip") and len(samples.rejected) == 2
+
+
+@pytest.mark.parametrize("other", ["unlabeled", "pred", "Unlabelled images", "extra", "new_images"])
+@pytest.mark.parametrize("train", ["train", "Training", "train/train", "train/images", "labeled"])
+def test_images_without_classes_beside_the_only_split_are_left_out_and_named(
+    tmp_path: Path, train: str, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    samples = scan_folder(tree(tmp_path, *of_two(train), other))
+    assert samples.class_names == ("cat", "dog") and len(samples) == 4
+    assert {sample.split for sample in samples} == {"train"}
+    assert {r.path.split("/")[0] for r in samples.rejected} == {other}
+    assert f"{other}: 2 images are left out" in caplog.text and f"({train})" in caplog.text
+
+
+def test_images_to_predict_beside_a_train_folder_of_the_same_rest(tmp_path: Path) -> None:
+    samples = scan_folder(tree(tmp_path, *of_two("seg_train/seg_train"), "seg_pred/seg_pred"))
+    assert samples.class_names == ("cat", "dog") and len(samples) == 4
+
+
+def test_one_folder_without_classes_beside_a_train_folder_is_asked_for(tmp_path: Path) -> None:
+    message = refusal(tree(tmp_path, "train/steam", "train/diesel", "bus"))
+    assert "--splits train=train reads them, without bus" in message
+    assert "if train and bus are two classes: --splits none" in message
+    assert scan_folder(tmp_path, splits=["none"]).class_names == ("bus", "train")
+    assert scan_folder(tmp_path, splits=["train=train"]).class_names == ("diesel", "steam")
+
+
+@pytest.mark.parametrize("form", ["{1}_{0}", "{0}_{1}", "{1} {0}", "{1}-{0}", "{0}ing_{1}"])
+def test_a_split_and_a_class_in_one_name_are_refused(tmp_path: Path, form: str) -> None:
+    folders = [form.format(s, c) for s in ("train", "test") for c in ("cats", "dogs")]
+    message = refusal(tree(tmp_path, *folders))
+    assert "have a split and a class in one name" in message
+    assert "such as test/cats and train/cats" in message and "--splits none" in message
+    assert all(folder in message for folder in folders)
+    assert set(scan_folder(tmp_path, splits=["none"]).class_names) == set(folders)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train/train_cats", "test/test_cats"),
+        ("train/cats", "test/Cats"),
+        ("train/cats_train", "test/cats"),
+        ("Training/CATS", "val/cats"),
+    ],
+)
+def test_a_class_with_two_names_in_the_splits_is_refused(
+    tmp_path: Path, train: str, test: str
+) -> None:
+    dogs = [f"{path.split('/')[0]}/dogs" for path in (train, test)]
+    message = refusal(tree(tmp_path, train, test, *dogs))
+    assert train in message and test in message
+    assert "look like one class with 2 names: give its folders one name" in message
+
+
+def test_classes_of_one_split_alone_are_no_spellings(tmp_path: Path) -> None:
+    samples = scan_folder(tree(tmp_path, *of_two("train", "test"), "train/bird", "test/cow"))
+    assert samples.class_names == ("bird", "cat", "cow", "dog")
+
+
+@pytest.mark.parametrize("second", [("cat", "cow"), ("cat", "cow", "owl")])
+def test_folders_that_share_one_class_are_warned_of(
+    tmp_path: Path, second: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    folders = [*of_two("batch1"), *(f"batch2/{label}" for label in second)]
+    samples = scan_folder(tree(tmp_path, *folders))
+    assert samples.class_names == ("batch1", "batch2")
+    assert "batch1, batch2 are read as classes, but hold sub-folders of the same name" in (
+        caplog.text
+    )
+
+
+@pytest.mark.parametrize("plain", [["cow"], ["cow", "owl"], ["cow/pen"], ["cow", "dog/extra"]])
+def test_a_class_without_splits_beside_classes_with_them_is_named(
+    tmp_path: Path, plain: list[str]
+) -> None:
+    folders = [f"{label}/{split}" for label in ("bird", "cat") for split in ("train", "test")]
+    message = refusal(tree(tmp_path, *folders, *plain))
+    others = ", ".join(dict.fromkeys(folder.split("/")[0] for folder in plain))
+    assert f"bird, cat hold splits (test, train), but {others} hold" in message
+    assert "such as cow/train" in message and "give one of them alone" not in message

@@ -15,7 +15,7 @@ from PIL import Image
 from image_modes import MODES
 from sharpeye.errors import ImageReadError, UsageError
 from sharpeye.images.decode import decode
-from sharpeye.images.decode_limits import limits_in_force
+from sharpeye.images.decode_limits import DecodeLimits, limits_in_force, use_limits
 from sharpeye.images.image_source import iterate_sources, source_to_image
 
 RANDOM = np.random.default_rng(0)
@@ -142,19 +142,96 @@ def test_an_image_of_any_mode_and_orientation_is_upright_rgb(mode: str) -> None:
     assert image.tobytes() == before
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_an_opened_photo_is_as_upright_as_its_file(
-    kind: str, orientation: int, tmp_path: Path
+TIFF_MODES = ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "I;16")
+FILES = (
+    *(("TIFF", mode, {}) for mode in TIFF_MODES),
+    *(("TIFF", mode, {"compression": "tiff_lzw"}) for mode in TIFF_MODES if mode != "YCbCr"),
+    *(("PNG", mode, {}) for mode in ("L", "P", "RGB", "RGBA", "I;16")),
+    *(("JPEG", mode, {}) for mode in ("L", "RGB", "CMYK")),
+    *(("WEBP", mode, {"lossless": True}) for mode in ("RGB", "RGBA")),
+)
+
+
+def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels as an orientation of EXIF says."""
+    rows = pixels.transpose(1, 0, 2) if orientation > 4 else pixels
+    vertical, horizontal = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return rows[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+
+
+@pytest.mark.parametrize(("kind", "mode", "options"), FILES)
+def test_an_opened_image_is_as_upright_as_its_file(
+    kind: str, mode: str, options: dict[str, object], tmp_path: Path
 ) -> None:
+    image, exif, file = image_of_mode(mode), Image.Exif(), tmp_path / "photo"
+    stored = None
+    for orientation in ORIENTATIONS:
+        exif[0x0112] = orientation
+        image.save(file, kind, exif=exif, **options)
+        data = file.read_bytes()
+        result = np.asarray(decode(data, "photo"))
+        stored = result if stored is None else stored
+        assert (result == turn(stored, orientation)).all(), orientation
+        with Image.open(file) as unloaded, Image.open(file) as by_name:
+            by_bytes = Image.open(io.BytesIO(data))
+            position = unloaded.fp.tell()
+            # Twice, as the first use must leave the image as it was; then loaded ones.
+            for source in (unloaded, unloaded, by_bytes, by_name, by_bytes):
+                if source is by_name:
+                    by_name.load()
+                    by_bytes.load()
+                assert (np.asarray(source_to_image(source)) == result).all(), orientation
+            assert unloaded.fp.tell() == position
+            copies = (by_bytes.copy(), by_bytes.convert("RGBA"))
+            for copy in copies if mode != "I;16" else copies[:1]:
+                assert (np.asarray(source_to_image(copy)) == result).all(), orientation
+        assert (np.asarray(source_to_image(by_name)) == result).all(), "closed after it was loaded"
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_later_page_of_a_tiff_is_upright(orientation: int, tmp_path: Path) -> None:
+    first, page, file = image_of_mode("L"), image_of_mode("L"), tmp_path / "pages.tif"
     exif = Image.Exif()
     exif[0x0112] = orientation
-    file = tmp_path / "photo"
-    PHOTO.save(file, kind, exif=exif)
-    expected = np.asarray(decode(file.read_bytes(), "photo"))
-    with Image.open(file) as image:
-        for source in (image, image, image.convert("RGB"), image.copy()):  # unloaded, then loaded
-            assert (np.asarray(source_to_image(source)) == expected).all()
+    first.save(file, save_all=True, append_images=[page], exif=exif)
+    for source in (file, io.BytesIO(file.read_bytes())):
+        with Image.open(source) as image:
+            image.seek(1)
+            turned = image.tag_v2.get(0x0112, 1)
+            expected = turn(np.asarray(page.convert("RGB")), turned)
+            assert (np.asarray(source_to_image(image)) == expected).all()
+            assert image.tell() == 1
+
+
+def test_a_tiff_that_was_changed_after_it_was_garbled_is_refused(tmp_path: Path) -> None:
+    for orientation in ORIENTATIONS:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image_of_mode("L").save(tmp_path / "a.tif", exif=exif)
+        with Image.open(tmp_path / "a.tif") as image:
+            image.putpixel((0, 0), 7)
+            if orientation > 4 and image.map is not None:
+                with pytest.raises(ImageReadError, match="open it from its bytes"):
+                    source_to_image(image)
+            else:
+                assert (np.asarray(source_to_image(image))[:, :, 0] == np.asarray(image)).all()
+
+
+def test_an_image_opened_at_a_smaller_size_keeps_it(tmp_path: Path) -> None:
+    PHOTO.resize((64, 48)).save(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as image:
+        image.draft("RGB", (32, 24))
+        assert source_to_image(image).size == (32, 24)
+
+
+def test_an_opened_image_is_within_the_limits_of_its_file(tmp_path: Path) -> None:
+    PHOTO.save(tmp_path / "a.png")
+    with (
+        use_limits(DecodeLimits(pixels=70)),
+        Image.open(tmp_path / "a.png") as image,
+        pytest.raises(ImageReadError, match="over the limit of 7e-05 megapixels"),
+    ):
+        source_to_image(image)
 
 
 def test_a_palette_with_transparency_lies_over_white_also_in_memory() -> None:
@@ -175,15 +252,15 @@ def test_one_opened_image_in_many_threads(tmp_path: Path) -> None:
     PHOTO.resize((640, 480)).save(file, exif=exif)
     expected = np.asarray(decode(file.read_bytes(), "photo"))
     for _ in range(5):
-        shared, barrier = Image.open(file), threading.Barrier(8)
+        with Image.open(file) as shared, ThreadPoolExecutor(8) as pool:
+            barrier = threading.Barrier(8)
 
-        def convert(
-            _: int, shared: Image.Image = shared, barrier: threading.Barrier = barrier
-        ) -> bool:
-            barrier.wait()
-            return bool((np.asarray(source_to_image(shared)) == expected).all())
+            def convert(
+                _: int, shared: Image.Image = shared, barrier: threading.Barrier = barrier
+            ) -> bool:
+                barrier.wait()
+                return bool((np.asarray(source_to_image(shared)) == expected).all())
 
-        with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(convert, range(8)))
 
 

@@ -226,3 +226,25 @@ def test_too_many_scans_are_refused() -> None:
 def test_decoding_ends_when_its_time_is_up(kind: str) -> None:
     reason = refusal(encoded(quarters(), kind), DecodeLimits(seconds=0))
     assert reason == "decoding took more than 0 s"
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_a_truncated_tiff_is_named_so(compression: str | None) -> None:
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, "TIFF", compression=compression)
+    data = stream.getvalue()
+    for missing in (1, 2, 9, 60, 110, 125, 131, 500, len(data) // 2, len(data) - 10):
+        assert refusal(data[:-missing]) == (
+            "damaged TIFF: truncated, it ends before its last pixels or tags; get the file again"
+        ), missing
+
+
+@pytest.mark.parametrize("header", [b"P6 40 30 7", b"P5 40 30 4095", b"P3 40 30 255"])
+def test_a_pnm_that_is_read_slowly_names_the_remedy(header: bytes) -> None:
+    data = header + b"\n" + (b"1 " if header[:2] == b"P3" else b"\1\2") * 40 * 30 * 3
+    assert decode(data, "x").size == (40, 30)
+    assert refusal(data, DecodeLimits(seconds=0.0001)) == (
+        "a PNM of 40 x 30 pixels takes longer than 0.0001 s to read, as its samples are plain "
+        "numbers or have another largest value than 255; save it as PNG"
+    )

@@ -190,7 +190,9 @@ def import_(
             source, folder, counts=counts, classes=classes, licence=licence, progress=progress
         )
     if result.ignored:
-        suffixes = ", ".join(f"{count} {kind}" for kind, count in result.ignored.most_common(5))
+        suffixes = ", ".join(
+            f"{count} {kind or 'without suffix'}" for kind, count in result.ignored.most_common(5)
+        )
         print(f"left out: files that are no images: {console.show(suffixes)}")
     if not classes and result.folders > 1:
         print(

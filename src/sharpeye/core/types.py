@@ -40,6 +40,7 @@ class Sample:
     size: tuple[int, int] | None = None  # of the upright image in pixels; set if there is a box
     base: str = ""  # the path of an added folder, relative to the root, with which `path` begins
     bit_depth: int = MAX_BIT_DEPTH  # significant bits, if the image has more than 8 bits a sample
+    is_wide: bool = False  # more than 8 bits a sample; known with the digest
     class_depth: int | None = None  # which folder of `inner` is the class's; None if none is
 
     @property

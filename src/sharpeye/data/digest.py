@@ -62,9 +62,10 @@ def _digest(sample: Sample, digests_of: Callable[[Path], list[str] | str]) -> Sa
             result = _read_or_fail(sample)
         if isinstance(result, ImageReadError):
             return Rejected(sample.path, result.reason, result.transient)
-        bit_depth = _NOT_CHOSEN if is_wide_file(result) else sample.bit_depth
+        is_wide = is_wide_file(result)
+        bit_depth = _NOT_CHOSEN if is_wide else sample.bit_depth
         digest = hashlib.sha256(result).hexdigest()
-        return replace(sample, sha256=digest, bit_depth=bit_depth)
+        return replace(sample, sha256=digest, bit_depth=bit_depth, is_wide=is_wide)
     digests = digests_of(sample.file)
     if isinstance(digests, str):
         return Rejected(sample.path, digests)

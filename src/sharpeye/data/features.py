@@ -19,7 +19,7 @@ from sharpeye.core.progress import Progress
 from sharpeye.core.storage import cache_root
 from sharpeye.core.types import Rejected, Sample
 from sharpeye.data.cached_vectors import load_or_compute
-from sharpeye.data.sample_image import load_sample
+from sharpeye.data.sample_image import load_sample, wide_key
 from sharpeye.data.vector_store import VectorStore
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import DECODER_VERSION
@@ -110,7 +110,8 @@ def extract_features(
         row[:] = vector
         features[key] = layout.unpack(output, row)
 
-    store = VectorStore(store_key(backbone, view, view_policy), layout.length, root)
+    store_name = store_key(backbone, view, view_policy) | wide_key(samples)
+    store = VectorStore(store_name, layout.length, root)
     result = load_or_compute(
         store, samples_by_key, compute, receive=receive, columns=columns, progress=progress
     )
@@ -118,7 +119,7 @@ def extract_features(
 
 
 def store_key(backbone: Backbone, view: int, policy: ViewPolicy | None = None) -> dict[str, Any]:
-    """Everything that a feature depends on besides the sample.
+    """Everything that a feature depends on besides the samples, for which see `wide_key`.
 
     View 0 has the same key under each policy: it is always the image itself.
     """

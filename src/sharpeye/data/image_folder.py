@@ -11,6 +11,7 @@ images among them, and leaves the rest to the decoder.
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,7 @@ def _scan_class_folders(root: Path, listing: ImageListing, chosen: Sequence[str]
         else:
             depth = folders.class_depth(relative)
             samples.append(Sample(name, path, label, split, class_depth=depth))
+    _warn_of_folders_outside([relative for relative, _ in listing.files], folders)
     for label in left_out.keys() - {sample.label for sample in samples}:
         log.warning("%s", left_out[label])
     return make_sample_set(
@@ -101,6 +103,23 @@ def _left_out_classes(listing: ImageListing, folders: SplitFolders) -> dict[str,
             label = located[1].partition("/")[0]
             reasons[label] = f"the class {label!r} is left out: {item.reason}"
     return reasons
+
+
+def _warn_of_folders_outside(paths: Sequence[str], folders: SplitFolders) -> None:
+    """Name the top folders that are left out: a split's name may not be recognized as one."""
+    outside = Counter(path.split("/")[0] for path in paths if folders.locate(path) is None)
+    inside = {path.split("/")[0] for path in paths if folders.locate(path) is not None}
+    names = [name for name in sorted(outside, key=natural_key) if name not in inside]
+    tops = [name for name in names if any(path.startswith(f"{name}/") for path in paths)]
+    if tops:
+        count = sum(outside[name] for name in tops)
+        log.warning(
+            "%s: %d images are left out, as no folder of the splits holds them (%s); --splits "
+            "names others",
+            name_list(list(map(printable, tops)), 4),
+            count,
+            folders.describe(),
+        )
 
 
 def outside_splits(folders: SplitFolders) -> str:

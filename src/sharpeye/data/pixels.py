@@ -24,7 +24,7 @@ from sharpeye.core.storage import FileLock, make_folder
 from sharpeye.core.types import InputSpec, Rejected, Sample
 from sharpeye.data.cached_vectors import rejected_samples
 from sharpeye.data.pixel_file import FORMAT_VERSION, pixels_folder, read_set, write_set
-from sharpeye.data.sample_image import load_sample, read_rows, row_to_image
+from sharpeye.data.sample_image import load_sample, read_rows, row_to_image, wide_key
 from sharpeye.errors import EnvironmentFault, ImageReadError
 from sharpeye.images.decode import DECODER_VERSION
 from sharpeye.images.resize import fit_image
@@ -113,7 +113,7 @@ def _set_name(images: Mapping[str, Sample], spec: InputSpec) -> str:
         "pillow": version("pillow"),
         "input": spec.to_dict(),
         "pictures": sorted(images),
-    }
+    } | wide_key(images.values())
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
 
 

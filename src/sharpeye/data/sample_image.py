@@ -1,7 +1,7 @@
 """Read the image of a sample from a file or from a row of an array file."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,16 @@ from sharpeye.images.resize import fit_image
 from sharpeye.images.views import PLAIN, View
 
 _CHANGED = "the file changed while it was being read; run it again"
+
+# What the cache keys of sets with images of more than 8 bits a sample have besides
+# `DECODER_VERSION`. Raise it with every change that alters the pixels of these alone: 2 takes the
+# bits that a TIFF's header names.
+WIDE_KEY = {"wide": 2}
+
+
+def wide_key(samples: Iterable[Sample]) -> dict[str, int]:
+    """`WIDE_KEY` if one of the samples has more than 8 bits; an ordinary set needs none."""
+    return WIDE_KEY if any(sample.is_wide for sample in samples) else {}
 
 
 def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:

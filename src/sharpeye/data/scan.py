@@ -22,7 +22,8 @@ from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.file_walk import natural_key, printable
 from sharpeye.data.image_folder import make_sample_set, scan_folder, scan_prefixes
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.data.split_folders import NO_SPLITS, parse_splits
+from sharpeye.data.split_folders import parse_splits
+from sharpeye.data.split_names import NO_SPLITS
 
 
 def scan_dataset(config: Config, root: Path, *, min_classes: int = 2) -> SampleSet:

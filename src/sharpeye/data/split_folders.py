@@ -3,6 +3,7 @@
 photos/{Training,Testing}/cat/1.jpg        the splits' folders at the top
 photos/{seg_train/seg_train,...}/cat/1.jpg  in each, the same name or `images/` once more
 photos/cat/{train,test}/1.jpg              the splits' folders in each class's folder
+photos/train/cat/1.jpg  photos/unlabeled/7.jpg   one split beside images without classes
 
 `data.splits` says it: `train=A`, `test=B`, several folders for a split in several entries, or
 `none`: no folder is a split. Without it, names decide (`split_names.py`). If they say nothing, but
@@ -11,18 +12,27 @@ learn to tell one split from another.
 """
 
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sharpeye.core.formatting import name_list
-from sharpeye.core.paths import shell_quote
 from sharpeye.core.types import SPLITS, Split
-from sharpeye.data.file_walk import natural_key, printable
-from sharpeye.data.split_names import is_filler, split_of_name
+from sharpeye.data.ambiguous_splits import (
+    refuse_ambiguous_folders,
+    refuse_differing_classes,
+)
+from sharpeye.data.file_walk import printable
+from sharpeye.data.folder_tree import FolderTree
+from sharpeye.data.split_names import (
+    NO_SPLITS,
+    has_labels,
+    has_no_labels,
+    is_filler,
+    split_of_name,
+)
 from sharpeye.errors import ConfigError, DataError
 
-NO_SPLITS = "none"
 _SHORT = {"val": "validation", "valid": "validation"}
 _MAX_WRAPPERS = 3  # folders between a split's folder and those of its classes
 _SHOWN = 4
@@ -92,16 +102,18 @@ def find_split_folders(
     if list(chosen) == [NO_SPLITS]:
         return SplitFolders()
     if chosen:
-        return _chosen_folders(parse_splits(chosen), _FolderTree(paths))
+        return _chosen_folders(parse_splits(chosen), FolderTree(paths))
     named = named_split_folders(paths, in_class_folders=in_class_folders)
-    if not named and in_class_folders:
-        _refuse_repeated_folders(_FolderTree(paths))
+    if in_class_folders and named and not named.class_first:
+        refuse_differing_classes(FolderTree(paths), named.by_folder)
+    elif in_class_folders and not named:
+        refuse_ambiguous_folders(FolderTree(paths))
     return named
 
 
 def named_split_folders(paths: Sequence[str], *, in_class_folders: bool = True) -> SplitFolders:
     """The splits that the folders' names tell; none if they tell nothing."""
-    tree = _FolderTree(paths)
+    tree = FolderTree(paths)
     return _named_at_top(tree, in_class_folders) or _named_in_classes(tree)
 
 
@@ -121,30 +133,7 @@ def parse_splits(chosen: Iterable[str]) -> dict[str, Split]:
     return splits
 
 
-class _FolderTree:
-    """The folders that hold images, by path: "" is the root."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self.folders: dict[str, list[str]] = defaultdict(
-            list
-        )  # the names of a folder's sub-folders
-        self.direct: Counter[str] = Counter()  # images directly in a folder
-        visited = set[str]()
-        for path in paths:
-            folder = path.rpartition("/")[0]
-            self.direct[folder] += 1
-            while folder and folder not in visited:
-                visited.add(folder)
-                parent, _, name = folder.rpartition("/")
-                self.folders[parent].append(name)
-                folder = parent
-
-    def below(self, folder: str) -> list[str]:
-        """The names of the sub-folders that hold images, in natural order."""
-        return sorted(self.folders.get(folder, ()), key=natural_key)
-
-
-def _chosen_folders(splits: Mapping[str, Split], tree: _FolderTree) -> SplitFolders:
+def _chosen_folders(splits: Mapping[str, Split], tree: FolderTree) -> SplitFolders:
     tops = tree.below("")
     known = {_normal(path): path for path in (*tree.direct, *tree.folders) if path}
     if all(_normal(folder) in known for folder in splits):
@@ -164,7 +153,7 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", printable(name))
 
 
-def _named_at_top(tree: _FolderTree, in_class_folders: bool) -> SplitFolders:
+def _named_at_top(tree: FolderTree, in_class_folders: bool) -> SplitFolders:
     tops = tree.below("")
     by_rest: dict[tuple[str, ...], dict[str, Split]] = defaultdict(dict)
     for top in tops:
@@ -176,6 +165,8 @@ def _named_at_top(tree: _FolderTree, in_class_folders: bool) -> SplitFolders:
         for rest, splits in by_rest.items()
         if "train" in splits.values() and len(set(splits.values())) > 1
     }
+    if not complete and in_class_folders:
+        return _train_folder_alone(tree)
     if () not in complete and len(complete) != 1:
         return SplitFolders()
     splits = complete.get(()) or next(iter(complete.values()))
@@ -189,7 +180,24 @@ def _named_at_top(tree: _FolderTree, in_class_folders: bool) -> SplitFolders:
     return SplitFolders(bases)
 
 
-def _base(folder: str, split: Split, tree: _FolderTree) -> str:
+def _train_folder_alone(tree: FolderTree) -> SplitFolders:
+    """`train/` with the folders of classes, beside images without any: `unlabeled/`, `pred/`."""
+    tops = tree.below("")
+    named = {top: split_of_name(top) for top in tops}
+    trains = [t for t, value in named.items() if (value and value[0] == "train") or has_labels(t)]
+    if len(trains) != 1:
+        return SplitFolders()
+    train = trains[0]
+    rest = (named[train] or ("train", ()))[1]
+    base = _base(train, "train", tree)
+    others = [top for top in tops if top != train]
+    flat = others and not any(tree.below(tree.innermost(top)) for top in others)
+    if len(tree.below(base)) > 1 and flat and all(has_no_labels(top, rest) for top in others):
+        return SplitFolders({base: "train"})
+    return SplitFolders()
+
+
+def _base(folder: str, split: Split, tree: FolderTree) -> str:
     """The folder of the classes: `seg_train/seg_train` of `seg_train`, if nothing else is in it."""
     for _ in range(_MAX_WRAPPERS):
         names = tree.below(folder)
@@ -204,7 +212,7 @@ def _base(folder: str, split: Split, tree: _FolderTree) -> str:
     return folder
 
 
-def _named_in_classes(tree: _FolderTree) -> SplitFolders:
+def _named_in_classes(tree: FolderTree) -> SplitFolders:
     tops = tree.below("")
     splits: dict[str, Split] = {}
     direct = deeper = 0
@@ -219,27 +227,3 @@ def _named_in_classes(tree: _FolderTree) -> SplitFolders:
     if len(tops) < 2 or deeper >= direct or len(set(splits.values())) < 2:
         return SplitFolders()
     return SplitFolders(splits, class_first=True) if "train" in splits.values() else SplitFolders()
-
-
-def _refuse_repeated_folders(tree: _FolderTree) -> None:
-    """Raise DataError if most top folders hold sub-folders of the same names, two or more."""
-    tops = tree.below("")
-    names = {top: {name.casefold() for name in tree.below(top)} for top in tops}
-    counts = Counter(name for of_top in names.values() for name in of_top)
-    repeated_tops = []
-    for top in tops:
-        repeated = {name for name in names[top] if counts[name] > 1}
-        if len(repeated) > 1 and 2 * len(repeated) >= len(names[top]):
-            repeated_tops.append(top)
-    if len(repeated_tops) < 2 or 2 * len(repeated_tops) <= len(tops):
-        return
-    common = [n for n in tree.below(repeated_tops[0]) if counts[n.casefold()] > 1]
-    first, second = repeated_tops[:2]
-    meaning = f"say which is which: --splits {shell_quote(f'train={first},test={second}')}"
-    if all(map(split_of_name, common)):
-        meaning = "give one of them alone, as each has splits itself"
-    raise DataError(
-        f"{name_list(repeated_tops, _SHOWN)} hold sub-folders of the same names "
-        f"({name_list(common, _SHOWN)}), as the splits of one data set do; if they are splits, "
-        f"{meaning}; if they are classes: --splits {NO_SPLITS}"
-    )

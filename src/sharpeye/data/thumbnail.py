@@ -20,7 +20,7 @@ from sharpeye.core.progress import Progress
 from sharpeye.core.storage import cache_root
 from sharpeye.core.types import MAX_BIT_DEPTH, Rejected, Sample
 from sharpeye.data.cached_vectors import load_or_compute
-from sharpeye.data.sample_image import read_image_and_size
+from sharpeye.data.sample_image import WIDE_KEY, read_image_and_size, wide_key
 from sharpeye.data.vector_store import VectorStore
 from sharpeye.images.decode import DECODER_VERSION
 
@@ -93,7 +93,8 @@ def load_thumbnails(
         return make_thumbnail(image, size).view(np.float32)
 
     bit_depth = min((sample.bit_depth for sample in samples), default=MAX_BIT_DEPTH)
-    store = VectorStore(store_key(bit_depth), THUMBNAIL.itemsize // 4, folder)
+    key = store_key(bit_depth) | wide_key(samples)
+    store = VectorStore(key, THUMBNAIL.itemsize // 4, folder)
     result = load_or_compute(store, first, compute, receive=receive, progress=progress)
     if not loaded.all():  # moved in place: a copy would double the memory
         indices = np.flatnonzero(loaded)
@@ -113,8 +114,12 @@ def cached_thumbnails(
 ) -> dict[str, ThumbnailArray]:
     """THUMBNAIL[1] by digest: the thumbnails of images that the cache has."""
     folder = (root or cache_root()) / FOLDER
-    store = VectorStore(store_key(bit_depth), THUMBNAIL.itemsize // 4, folder)
-    return {digest: vector.view(THUMBNAIL) for digest, vector in store.read(digests)}
+    digests, cached = set(digests), dict[str, ThumbnailArray]()
+    for key in (store_key(bit_depth) | WIDE_KEY, store_key(bit_depth)):
+        store = VectorStore(key, THUMBNAIL.itemsize // 4, folder)
+        for digest, vector in store.read(digests - cached.keys()):
+            cached[digest] = vector.view(THUMBNAIL)
+    return cached
 
 
 def store_key(bit_depth: int = MAX_BIT_DEPTH) -> dict[str, Any]:

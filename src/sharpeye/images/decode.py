@@ -27,7 +27,13 @@ from sharpeye.images.formats import JPEG, PNG, TIFF, WEBP, sniff
 from sharpeye.images.jpeg_end import complete_jpeg, has_end_marker
 from sharpeye.images.memory_budget import BUDGET, BudgetTimeout
 from sharpeye.images.open_image import DAMAGED, open_checked, release_decoder
-from sharpeye.images.orientation import ORIENTATION, TRANSPOSED, orientation_of, upright
+from sharpeye.images.orientation import (
+    ORIENTATION,
+    TRANSPOSED,
+    count_orientation_marks,
+    orientation_of,
+    upright,
+)
 from sharpeye.images.png_chunks import without_extras
 from sharpeye.images.wide_color import is_wide_color, join_bytes, load_lower_bytes
 
@@ -35,9 +41,6 @@ Result = TypeVar("Result")
 
 # Raise it with every change that alters a decoded or fitted pixel: it is part of cache keys.
 DECODER_VERSION = 3
-
-# A PNG without any of these has no orientation; they may stand anywhere in the file.
-_PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 # Each of these flags exists only on some systems.
 _OPEN_FLAGS = sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
@@ -212,7 +215,7 @@ def image_size(data: bytes, name: str, limits: DecodeLimits | None = None) -> Im
         with open_checked(data, name, limits) as (image, format_):
             width, height = image.size
             if format_ == PNG:
-                if not any(mark in data for mark in _PNG_ORIENTATION_MARKS):
+                if not count_orientation_marks(data):
                     return ImageSize((width, height))
                 with _memory_for(image, data, name, format_=format_, limits=limits):
                     return ImageSize((width, height), orientation_of(image))

@@ -6,14 +6,20 @@ RGB image. The constants were measured with Pillow 13 as peak resident memory of
 (`tests/images/test_decode_memory.py` repeats it for every format and mode).
 """
 
-import struct
+import re
 from typing import Any
 
 from PIL import Image
 
-from sharpeye.images.formats import AVIF, BMP, HEIC, JPEG, JPEG2000, PNM, TIFF, WEBP
+from sharpeye.images.formats import AVIF, BMP, HEIC, JPEG, JPEG2000, PNG, PNM, TIFF, WEBP
+from sharpeye.images.jpeg2000_header import read_codestream_header
 from sharpeye.images.jpeg_markers import read_frame
-from sharpeye.images.orientation import LARGE_PIXELS, TRANSPOSED, orientation_of
+from sharpeye.images.orientation import (
+    LARGE_PIXELS,
+    ORIENTATION,
+    count_orientation_marks,
+    orientation_of,
+)
 
 # What each decode costs beside pixels: tables, lines, the 64 kB blocks in which Pillow reads.
 _FIXED = 1_000_000
@@ -38,7 +44,7 @@ def estimate_bytes(image: Image.Image, data: bytes, format_: str, *, to_rgb: boo
     buffers = _DECODER_BUFFERS.get(format_, _no_buffers)
     decoding = stored * pixels + buffers(image, data)
     strip = _STRIP if has_transparency(image) else 0
-    later = max(_turned(image, format_), _converted(image) if to_rgb else 0.0) * pixels
+    later = max(_turned(image, data, format_), _converted(image) if to_rgb else 0.0) * pixels
     return int(len(data) + _FIXED + max(decoding, later + strip))
 
 
@@ -54,13 +60,24 @@ def pixel_bytes(mode: str) -> int:
     return 2 if mode.startswith("I;16") else 4
 
 
-def _turned(image: Image.Image, format_: str) -> float:
+def _turned(image: Image.Image, data: bytes, format_: str) -> float:
     """Bytes a pixel while the decoded image is turned upright."""
-    if orientation_of_header(image) == 1:
+    if not _may_be_turned(image, data, format_):
         return 0.0
     large = image.mode == "RGB" and image.width * image.height >= LARGE_PIXELS
     # Pillow itself turns a TIFF.
     return 7.0 if large and format_ != TIFF else 2.0 * pixel_bytes(image.mode)
+
+
+def _may_be_turned(image: Image.Image, data: bytes, format_: str) -> bool:
+    """Whether the image has an orientation but 1, as far as this is known before it is decoded."""
+    if format_ == PNG and (count_orientation_marks(data) != 1 or "exif" not in image.info):
+        # A mark may follow the pixels, and Pillow would decode them to read it.
+        return count_orientation_marks(data) > 0
+    if format_ == TIFF:
+        tag = getattr(image, "tag_v2", {}).get(ORIENTATION)
+        return tag in range(2, 9) or (tag is None and b"Orientation" in data)  # the latter of XMP
+    return orientation_of(image) != 1
 
 
 def _converted(image: Image.Image) -> float:
@@ -73,17 +90,6 @@ def _converted(image: Image.Image) -> float:
 
 # 16 or 32 bits a sample become uint16, then uint8, then an image: see `color.to_rgb`.
 _WIDE_BYTES = {2: 7.0, 4: 9.0}
-
-
-def orientation_of_header(image: Image.Image) -> int:
-    """The orientation, as far as it is known before the pixels are decoded."""
-    if image.format == "PNG" and "exif" not in image.info:
-        # Its EXIF may follow the pixels, and Pillow would decode them to find it.
-        return 6 if any(key.startswith(("Raw", "XML")) for key in map(str, image.info)) else 1
-    if image.format == "TIFF":
-        value = getattr(image, "tag_v2", {}).get(0x0112, 1)
-        return int(value) if value in TRANSPOSED or value in (2, 3, 4) else 1
-    return orientation_of(image)
 
 
 def _webp(image: Image.Image, data: bytes) -> float:
@@ -105,12 +111,20 @@ def _jpeg(image: Image.Image, data: bytes) -> float:
 def _avif(image: Image.Image, data: bytes) -> float:
     """The planes of the frame, their pixels, and the bytes object that Pillow gets of these."""
     bands = len(image.getbands())
-    at = data.find(b"av1C")
-    flags = data[at + 6] if 0 <= at < len(data) - 7 else 0x40
+    # The configuration of the codec. All that look like one count: other boxes hold anything.
+    flags = [data[match.end() + 2] for match in re.finditer(rb"av1C(?=...)", data, re.DOTALL)]
+    planes = max(_planes(bits, alpha=bands == 4) for bits in flags or [_UNKNOWN_PLANES])
+    return (planes + bands + 2.2) * image.width * image.height
+
+
+_UNKNOWN_PLANES = 0x40  # 10 bits, colour at full size
+
+
+def _planes(flags: int, *, alpha: bool) -> float:
+    """Bytes a pixel of the planes, by the third byte of AV1's configuration."""
     depth = 2 if flags & 0x40 else 1
     chroma = 0.0 if flags & 0x10 else 2.0 / ((1 + bool(flags & 8)) * (1 + bool(flags & 4)))
-    planes = depth * (1 + chroma + (bands == 4))
-    return (planes + bands + 2.2) * image.width * image.height
+    return depth * (1 + chroma + alpha)
 
 
 def _heic(image: Image.Image, data: bytes) -> float:
@@ -120,16 +134,12 @@ def _heic(image: Image.Image, data: bytes) -> float:
 
 def _jpeg2000(image: Image.Image, data: bytes) -> float:
     """Tile by tile: each component as int32, and as packed samples of 1, 2 or 4 bytes."""
-    at = data.find(b"\xff\x4f\xff\x51")
-    try:
-        width, height, left, top, tile_width, tile_height = struct.unpack_from(">6I", data, at + 8)
-        components, depth = struct.unpack_from(">HB", data, at + 40)
-    except struct.error:
+    header = read_codestream_header(data)
+    if header is None:
         return 25.0 * image.width * image.height
-    tile: int = min(tile_width, width - left) * min(tile_height, height - top)
-    tile = min(max(tile, 0), image.width * image.height)
-    packed = 1 if depth & 127 < 8 else 2 if depth & 127 < 16 else 4
-    return float(tile * min(components, 16) * (4.2 + packed) + len(data))
+    packed = 1 if header.bits <= 8 else 2 if header.bits <= 16 else 4
+    tile = header.tile[0] * header.tile[1]
+    return float(tile * min(header.components, 16) * (4.2 + packed) + len(data))
 
 
 def _bmp(image: Image.Image, data: bytes) -> float:

@@ -25,8 +25,8 @@ from sharpeye.images.data_url import decode_base64, is_address, is_data_url
 from sharpeye.images.decode import decode, read_file
 from sharpeye.images.decode_limits import limits_in_force
 from sharpeye.images.open_image import PILLOW_WARNINGS
+from sharpeye.images.opened_file import bytes_of_unloaded, reload_garbled
 from sharpeye.images.orientation import upright
-from sharpeye.images.wide_color import is_wide_color
 
 
 class Readable(Protocol):
@@ -131,14 +131,16 @@ def _convert(image: Image.Image, name: str, bit_depth: int) -> Image.Image:
     """Pillow's image, loaded or not, as `decode` converts the image of a file."""
     try:
         with _IMAGE_LOCKS[(id(image) >> 4) % len(_IMAGE_LOCKS)], PILLOW_WARNINGS:
-            if bit_depth < MAX_BIT_DEPTH and is_wide_color(image):
-                return decode(_file_of(image), name, bit_depth=bit_depth)
-            image.load()
-            if 0 in image.size:
-                raise UsageError(
-                    f"{name} has no pixels: its size is {image.width} x {image.height}"
-                )
-            return to_rgb(upright(image), name, bit_depth)
+            data = bytes_of_unloaded(image, name)
+            if data is None:
+                image.load()
+                image = reload_garbled(image, name)
+                if 0 in image.size:
+                    raise UsageError(
+                        f"{name} has no pixels: its size is {image.width} x {image.height}"
+                    )
+                return to_rgb(upright(image), name, bit_depth)
+        return decode(data, name, bit_depth=bit_depth)
     except (ImageReadError, UsageError):
         raise
     except MemoryError:
@@ -146,15 +148,6 @@ def _convert(image: Image.Image, name: str, bit_depth: int) -> Image.Image:
     except Exception as error:  # as in `decode`
         reason = one_line(error, 160) or type(error).__name__
         raise ImageReadError(name, f"damaged or closed: {reason}") from None
-
-
-def _file_of(image: Any) -> bytes:
-    """The bytes of the file of an image that is not loaded yet."""
-    position = image.fp.tell()
-    image.fp.seek(0)
-    data: bytes = image.fp.read(limits_in_force().file_bytes + 1)
-    image.fp.seek(position)
-    return data
 
 
 def _read_text(source: str | os.PathLike[str]) -> tuple[bytes, str]:

@@ -23,17 +23,27 @@ from sharpeye.images.formats import (
     FORMATS,
     GIF,
     JPEG,
+    JPEG2000,
+    PNM,
     TIFF,
     WEBP,
     describe_unreadable,
     sniff,
 )
+from sharpeye.images.jpeg2000_header import read_codestream_header
 from sharpeye.images.jpeg_markers import read_frame
-from sharpeye.images.tiff_directory import check_directory, count_pages, silence_libtiff
+from sharpeye.images.tiff_directory import (
+    check_directory,
+    count_pages,
+    is_truncated,
+    silence_libtiff,
+)
 
 # A JPEG has at least a bit for each block of 8 x 8 pixels. With fewer bytes, the header's size is
 # wrong, and libjpeg would fill the image with grey without an error.
 _MAX_PIXELS_PER_BYTE = 8 * 64
+# Pillow reads 0.6 to 1.5 million on a slow core, for which the deadline itself counts.
+_MAX_PNM_SAMPLES_PER_SECOND = 2_000_000
 
 DAMAGED = "damaged"  # So begins the reason if the decoder refused an image.
 _ADDRESS = re.compile(r"<[\w.]+ object at 0x[0-9a-fA-F]+>")
@@ -103,7 +113,7 @@ def open_checked(data: bytes, name: str, limits: DecodeLimits) -> Iterator[tuple
     format_ = sniff(data[:32])
     if format_ is None:
         raise ImageReadError(name, describe_unreadable(data[:512]))
-    with reading_errors(name, format_), PILLOW_WARNINGS:
+    with reading_errors(data, name, format_), PILLOW_WARNINGS:
         problem = check_directory(data, limits.frames) if format_ == TIFF else None
         if problem:
             raise ImageReadError(name, problem)
@@ -115,14 +125,15 @@ def open_checked(data: bytes, name: str, limits: DecodeLimits) -> Iterator[tuple
 
 
 @contextlib.contextmanager
-def reading_errors(name: str, format_: str) -> Iterator[None]:
+def reading_errors(data: bytes, name: str, format_: str) -> Iterator[None]:
     """Turn every exception of a decoder into ImageReadError."""
     try:
         yield
     except ImageReadError:
         raise
     except TimeoutError as error:
-        raise ImageReadError(name, str(error), transient=True) from None
+        remedy = "; save it as PNG, which is read faster" if format_ == PNM else ""
+        raise ImageReadError(name, f"{error}{remedy}", transient=True) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         reason = f"a {format_} over Pillow's own limit of 178 megapixels; make it smaller"
         raise ImageReadError(name, reason) from None
@@ -130,6 +141,9 @@ def reading_errors(name: str, format_: str) -> Iterator[None]:
         reason = "decoding needs more memory than there is"
         raise ImageReadError(name, reason, transient=True) from None
     except Exception as error:  # decoders raise nearly any exception on damaged bytes
+        if format_ == TIFF and is_truncated(data):
+            reason = f"{DAMAGED} {format_}: truncated, it ends before its last pixels or tags"
+            raise ImageReadError(name, f"{reason}; get the file again") from None
         # Addresses of objects differ from run to run, and quarantine.csv must not.
         reason = one_line(_ADDRESS.sub("the file", str(error)), 160) or type(error).__name__
         raise ImageReadError(name, f"{DAMAGED} {format_}: {reason}") from None
@@ -155,9 +169,26 @@ def _header_problem(
         scans = data.count(b"\xff\xda") if frame and frame.buffered else 1
         if scans > 1 and (scans > limits.jpeg_scans or scans * pixels > limits.scan_pixels):
             return f"{size} has {scans} scans, which take too long to decode; save it again"
+    if format_ == JPEG2000:
+        header = read_codestream_header(data)
+        if header is None or header.size != image.size:
+            return f"{DAMAGED} {format_}: its header and its codestream differ in size"
+    if format_ == PNM and _is_slow(image, limits):
+        return (
+            f"{size} takes longer than {limits.seconds:g} s to read, as its samples are plain "
+            "numbers or have another largest value than 255; save it as PNG"
+        )
     if _count_frames(image, data, format_, limit=limits.frames) > limits.frames:
         return f"a {format_} of more than the limit of {limits.frames:,} frames; save one of them"
     return None
+
+
+def _is_slow(image: Image.Image, limits: DecodeLimits) -> bool:
+    """Whether Pillow decodes a PNM sample by sample, in Python, for longer than the limit."""
+    codec = image.tile[0][0] if image.tile else ""  # type: ignore[attr-defined]
+    samples = image.width * image.height * len(image.getbands())
+    slow = codec.startswith("ppm") and image.mode != "1"
+    return slow and samples > limits.seconds * _MAX_PNM_SAMPLES_PER_SECOND
 
 
 def _count_frames(image: Image.Image, data: bytes, format_: str, *, limit: int) -> int:

@@ -5,6 +5,9 @@ from PIL import Image
 ORIENTATION = 0x0112  # the tag of EXIF
 TRANSPOSED = (5, 6, 7, 8)  # its values that swap rows and columns
 
+# A PNG without any of these has no orientation; they may stand anywhere in the file.
+_PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -24,6 +27,11 @@ def orientation_of(image: Image.Image) -> int:
     """The orientation 1..8; 1 if there is none, or one that does not exist."""
     value = image.getexif().get(ORIENTATION, 1)
     return int(value) if value in range(1, 9) else 1
+
+
+def count_orientation_marks(data: bytes) -> int:
+    """How many chunks of a PNG may say an orientation, wherever they stand."""
+    return sum(data.count(mark) for mark in _PNG_MARKS)
 
 
 def upright(image: Image.Image, *, release: bool = False) -> Image.Image:

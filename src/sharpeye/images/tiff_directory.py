@@ -16,6 +16,11 @@ from PIL import _imaging
 MAX_TAGS = 500
 _SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION, _REDUCED = 254, 330, 50706, 1
 
+_OFFSETS, _LENGTHS = (273, 324), (279, 325)  # of strips and of tiles
+_WHOLE = {3: "H", 4: "I", 16: "Q"}  # types of whole numbers
+_VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_VALUE_BYTES |= {16: 8, 17: 8, 18: 8}
+
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
@@ -57,6 +62,38 @@ def check_directory(data: bytes, max_pages: int) -> str | None:
                     "first image is a preview; develop it, and save it as JPEG or TIFF"
                 )
     return None
+
+
+def is_truncated(data: bytes) -> bool:
+    """Whether a file ends before the first page's directory, its values or its strips end."""
+    first = next(_iter_directories(data, 0), None)
+    if first is None:
+        return True
+    layout, at = first
+    lists: dict[int, list[int]] = {}
+    try:
+        start = at + (8 if layout.big else 2)
+        for number in range(min(layout.tags(data, at), MAX_TAGS)):
+            entry = start + number * layout.entry
+            tag, kind = layout.number(data, entry, "H"), layout.number(data, entry + 2, "H")
+            count = layout.number(data, entry + 4, "Q" if layout.big else "I")
+            values, inline = entry + (12 if layout.big else 8), 8 if layout.big else 4
+            length = count * _VALUE_BYTES.get(kind, 0)
+            if length > inline:
+                values = layout.number(data, values, "Q" if layout.big else "I")
+            if values + length > len(data):
+                return True
+            if tag in (*_OFFSETS, *_LENGTHS) and kind in _WHOLE:
+                lists[tag] = list(
+                    struct.unpack_from(f"{layout.order}{count}{_WHOLE[kind]}", data, values)
+                )
+    except struct.error:
+        return True
+    return any(
+        offset + length > len(data)
+        for offsets, lengths in zip(_OFFSETS, _LENGTHS, strict=True)
+        for offset, length in zip(lists.get(offsets, ()), lists.get(lengths, ()), strict=False)
+    )
 
 
 def count_pages(data: bytes, limit: int) -> int:
