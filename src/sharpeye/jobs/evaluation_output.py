@@ -21,6 +21,7 @@ EVALUATION_FILES = frozenset(
         layout.REPORT,
     )
 )
+_ADVICE = "give --output a new or empty folder, or one of an earlier evaluation"
 
 
 def require_evaluation_output(output: Path, data: Path) -> None:
@@ -45,9 +46,6 @@ def require_evaluation_output(output: Path, data: Path) -> None:
     if foreign or not _is_evaluation(output):
         first = (foreign or sorted(names))[0]
         raise UsageError(f"{output} holds {first}, which is of no evaluation; {_ADVICE}")
-
-
-_ADVICE = "give --output a new or empty folder, or one of an earlier evaluation"
 
 
 def _is_evaluation(folder: Path) -> bool:
