@@ -12,6 +12,7 @@ from PIL import Image
 import sharpeye
 from runner import MAPS, hard_photos
 from sharpeye.core.inference import Backbone
+from sharpeye.images import decode_limits
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 
 IMAGE_SIZE = 64
@@ -56,16 +57,24 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """`sharpeye.cli.app.run` changes signal and log handlers and never restores them."""
+    """Commands change signal and log handlers and limits for their process, and restore none.
+
+    A fixture of a larger scope may run a command before this one.
+    """
     before = {name: signal.getsignal(name) for name in HANDLED_SIGNALS}
-    logger = logging.getLogger("sharpeye")
-    handlers, propagate, level = list(logger.handlers), logger.propagate, logger.level
+    _reset_process()
     yield
     for name, handler in before.items():
         signal.signal(name, handler)
-    logger.handlers[:] = handlers
-    logger.propagate = propagate
-    logger.setLevel(level)
+    _reset_process()
+
+
+def _reset_process() -> None:
+    logger = logging.getLogger("sharpeye")
+    logger.handlers[:] = []
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
+    decode_limits._in_force = None
 
 
 @pytest.fixture(scope="session")

@@ -251,12 +251,17 @@ def test_every_path_gives_the_scores_of_training(
     lines = json_lines(stdout_of(capsys, "predict", trained, *files, "--format", "jsonl"))
     by_command = [(line["label"], line["score"]) for line in lines]
     model = sharpeye.load(trained)
+
+    def predict_opened(file: Path) -> Prediction:
+        with Image.open(file) as image:
+            return model.predict(image)
+
     paths = {
         "command": by_command,
         "path": [(p.label, p.score) for p in map(model.predict, files)],
         "text path": [(p.label, p.score) for p in map(model.predict, map(str, files))],
         "bytes": [(p.label, p.score) for p in (model.predict(f.read_bytes()) for f in files)],
-        "PIL": [(p.label, p.score) for p in (model.predict(Image.open(f)) for f in files)],
+        "PIL": [(p.label, p.score) for p in map(predict_opened, files)],
         "array": [
             (p.label, p.score) for p in (model.predict(np.asarray(Image.open(f))) for f in files)
         ],
