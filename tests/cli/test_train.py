@@ -201,7 +201,7 @@ def test_the_default_name_is_numbered_and_says_so(
 
 
 @pytest.mark.usefixtures("warm")
-@pytest.mark.parametrize("folder", [".", "../photos"])
+@pytest.mark.parametrize("folder", [".", pytest.param("../photos", marks=pytest.mark.slow)])
 def test_runs_never_lie_among_the_images(
     folder: str,
     photo_folder: Path,
@@ -220,6 +220,7 @@ def test_runs_never_lie_among_the_images(
     assert tree(photo_folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_an_empty_folder_is_used_and_an_unfinished_run_is_replaced(
     photo_folder: Path, tmp_path: Path
@@ -235,6 +236,7 @@ def test_an_empty_folder_is_used_and_an_unfinished_run_is_replaced(
     assert not (tmp_path / "run-2").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_a_run_killed_before_its_first_file_is_replaced(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()

@@ -12,6 +12,7 @@ from sharpeye.compat.endless_graphs import refuse_endless
 from sharpeye.errors import ModelError
 
 
+@pytest.mark.slow  # TensorFlow writes the graphs
 @pytest.mark.parametrize("graph", ["while.pb", "old_while.pb", "mapped.pb", "recursive.pb"])
 def test_label_image_refuses_a_graph_with_a_loop(graph: str, label_image: LabelImage) -> None:
     output = label_image("--graph", graph, "--labels", "labels.txt", "flower.png")
@@ -21,6 +22,7 @@ def test_label_image_refuses_a_graph_with_a_loop(graph: str, label_image: LabelI
     assert "which may never end" in line
 
 
+@pytest.mark.slow
 def test_conditions_and_calls_are_no_loops(label_image: LabelImage) -> None:
     output = label_image("--graph", "calling.pb", "--labels", "labels.txt", "flower.png")
     assert output.code == 0, output.err

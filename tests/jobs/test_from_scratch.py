@@ -506,9 +506,14 @@ def test_a_damaged_checkpoint_does_not_matter(
     ("options", "words"),
     [
         (["--epochs", "9"], "begun with train.epochs = 6, now it is 9"),
-        (["--seed", "1"], "begun with seed = 0, now it is 1"),
-        (["--set", "train.optimizer=sgd"], 'begun with train.optimizer = "adamw"'),
-        (["--model", "lenet5"], 'begun with model.name = "cnn"'),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (["--seed", "1"], "begun with seed = 0, now it is 1"),
+                (["--set", "train.optimizer=sgd"], 'begun with train.optimizer = "adamw"'),
+                (["--model", "lenet5"], 'begun with model.name = "cnn"'),
+            )
+        ),
     ],
 )
 def test_other_settings_are_refused_by_their_key(
