@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from sharpeye.cli.app import run
@@ -191,3 +192,15 @@ def same_model(one: Path, other: Path) -> None:
     """Fail unless two run directories hold the same head, to the last few bits."""
     for first, second in zip(head_of(one), head_of(other), strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+
+
+@contextlib.contextmanager
+def mounted_disk(folder: Path, *, mebibytes: int) -> Iterator[Path]:
+    """A small disk of its own at an empty folder; the test is skipped where none can be mounted."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a disk can be mounted here by nobody")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -243,6 +243,14 @@ def test_predict_writes_no_files(
 # --- the same scores by every path ---------------------------------------------------------------
 
 
+@pytest.mark.parametrize("address", ["https://example.org/a.png", "file:///a.png"])
+def test_an_address_is_not_taken_for_a_path(
+    trained: Path, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["predict", str(trained), address]) == 2
+    assert "an address is not opened; download" in one_line(capsys.readouterr().err)
+
+
 def test_every_path_gives_the_scores_of_training(
     trained: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runner import mounted_disk
 from sharpeye.core import arrays
 from sharpeye.core.arrays import allocate_array, map_array
 from sharpeye.errors import EnvironmentFault
@@ -52,14 +53,8 @@ def fill(
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A disk of 4 MiB."""
-    folder = tmp_path_factory.mktemp("disk")
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a disk can be mounted here by nobody")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted_disk(tmp_path_factory.mktemp("disk"), mebibytes=4) as folder:
+        yield folder
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runner import mounted_disk
 from sharpeye.data import moves
 from sharpeye.data.moves import Move, apply_moves, free_path, move_file, read_moves, undo_moves
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
@@ -141,14 +142,8 @@ moves.move_file(Path(sys.argv[1]), Path(sys.argv[2]))
 @pytest.fixture(scope="module")
 def other_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    folder = tmp_path_factory.mktemp("disk")
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a disk can be mounted here by nobody")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted_disk(tmp_path_factory.mktemp("disk"), mebibytes=1) as folder:
+        yield folder
 
 
 STEPS = ("temporary_name1", "copy2", "copy3", "flush_file4", "sha256_file5", "flush_folder7")

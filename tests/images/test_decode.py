@@ -20,7 +20,7 @@ from image_files import (
     zero_png,
 )
 from large_images import png, png_chunk
-from PIL import Image, ImageFile
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sharpeye.errors import ImageReadError
@@ -32,20 +32,6 @@ from sharpeye.images.decode import (
     read_file,
 )
 from sharpeye.images.formats import sniff
-
-
-@pytest.fixture
-def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The formats of the images whose pixels Pillow was asked for, which takes time and memory."""
-    formats: list[str] = []
-    load = ImageFile.ImageFile.load
-
-    def note(image: ImageFile.ImageFile) -> Any:
-        formats.append(image.format or "")
-        return load(image)
-
-    monkeypatch.setattr(ImageFile.ImageFile, "load", note)
-    return formats
 
 
 @pytest.mark.parametrize(

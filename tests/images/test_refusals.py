@@ -10,7 +10,6 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from image_files import (
     refusal,
     zero_png,
 )
-from PIL import Image, ImageFile
+from PIL import Image
 
 from sharpeye.images.decode import (
     decode,
@@ -31,20 +30,6 @@ from sharpeye.images.decode import (
 )
 from sharpeye.images.decode_limits import DecodeLimits
 from sharpeye.images.formats import sniff
-
-
-@pytest.fixture
-def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The formats of the images whose pixels Pillow was asked for, which takes time and memory."""
-    formats: list[str] = []
-    load = ImageFile.ImageFile.load
-
-    def note(image: ImageFile.ImageFile) -> Any:
-        formats.append(image.format or "")
-        return load(image)
-
-    monkeypatch.setattr(ImageFile.ImageFile, "load", note)
-    return formats
 
 
 def zipped() -> bytes:

@@ -8,7 +8,6 @@ cut they can be unpacked again.
 
 import contextlib
 import errno
-import io
 import os
 import re
 import shutil
@@ -52,7 +51,7 @@ def extract_archive(archive: Path, folder: Path) -> int:
     """
     target = require_free(folder)
     try:
-        file = io.BufferedReader(open_regular(archive))  # type: ignore[type-var]
+        file = open_regular(archive)
     except OSError as error:
         raise EnvironmentFault(f"cannot read {archive}: {error.strerror or error}") from error
     with file, atomic_folder(target) as temporary, _archive_errors(archive):

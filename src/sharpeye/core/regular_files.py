@@ -15,17 +15,27 @@ from typing import BinaryIO
 _FLAGS = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
+class NotRegularFile(OSError):
+    """A path leads to something else than a file; `reason` says so."""
+
+    reason = "not a regular file (a pipe, socket, device or folder)"
+
+    def __init__(self) -> None:
+        super().__init__(errno.EINVAL, self.reason)
+
+
 def open_regular(path: Path) -> BinaryIO:
     """The regular file at `path`, open for reading bytes.
 
     Raises:
-        OSError: it cannot be opened, or is a pipe, socket, device or folder.
+        NotRegularFile: it is something else.
+        OSError: it cannot be opened.
     """
     handle = os.open(path, _FLAGS)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file (a pipe, socket, device or folder)")
-        return os.fdopen(handle, "rb", buffering=0)
+            raise NotRegularFile
+        return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise

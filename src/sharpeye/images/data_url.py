@@ -5,7 +5,7 @@ import re
 
 _PREFIX = re.compile(r"\s*data:[^,;]*(;[^,;]*)*?;base64\s*,", re.I)
 _MAX_PREFIX_CHARACTERS = 300
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.I)  # a Path has one slash of the two
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
 _SPACE = re.compile(r"\s+")
 _URL_SAFE_TO_STANDARD = str.maketrans("-_", "+/")  # RFC 4648, section 5
 

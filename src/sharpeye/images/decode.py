@@ -9,7 +9,6 @@ Source of the limits: Pillow's security notes and ImageMagick's web-safe policy.
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TypeVar
 
 from PIL import Image
 
+from sharpeye.core.regular_files import NotRegularFile, open_regular
 from sharpeye.core.types import MAX_BIT_DEPTH
 from sharpeye.errors import ImageReadError
 from sharpeye.images.color import to_rgb
@@ -42,8 +42,6 @@ Result = TypeVar("Result")
 # Raise it with every change that alters a decoded or fitted pixel: it is part of cache keys.
 DECODER_VERSION = 3
 
-# Each of these flags exists only on some systems.
-_OPEN_FLAGS = sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 # Errors of a disk, a network or a busy machine, which say nothing about the file.
 _PASSING_ERRORS = {
     getattr(errno, name)
@@ -69,6 +67,8 @@ def read_file(file: Path, name: str, limits: DecodeLimits | None = None) -> byte
         tries -= 1
         try:
             return _read_file(file, name, limits)
+        except NotRegularFile as error:
+            raise ImageReadError(name, error.reason) from None
         except OSError as error:
             passing = error.errno in _PASSING_ERRORS
             if not passing or not tries:
@@ -77,15 +77,12 @@ def read_file(file: Path, name: str, limits: DecodeLimits | None = None) -> byte
 
 
 def _read_file(file: Path, name: str, limits: DecodeLimits) -> bytes:
-    handle = os.open(file, os.O_RDONLY | _OPEN_FLAGS)
-    with os.fdopen(handle, "rb") as opened:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageReadError(name, "not a regular file (a pipe, socket, device or folder)")
-        if status.st_size > limits.file_bytes:
+    with open_regular(file) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if size > limits.file_bytes:
             raise ImageReadError(
                 name,
-                f"{status.st_size / 2**20:.0f} MiB is over the limit of "
+                f"{size / 2**20:.0f} MiB is over the limit of "
                 f"{limits.file_bytes // 2**20} MiB a file",
             )
         return opened.read(limits.file_bytes + 1)

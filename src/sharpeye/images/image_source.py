@@ -150,6 +150,15 @@ def _convert(image: Image.Image, name: str, bit_depth: int) -> Image.Image:
         raise ImageReadError(name, f"damaged or closed: {reason}") from None
 
 
+def refuse_address(text: str) -> None:
+    """Raise UsageError for an address, such as `https://example.org/1.jpg`."""
+    if is_address(text):
+        raise UsageError(
+            "an address is not opened; download the image first and give its path, or its bytes. "
+            f"Received: {text[:200]}"
+        )
+
+
 def _read_text(source: str | os.PathLike[str]) -> tuple[bytes, str]:
     """The bytes of the file that a path or a `data:` URL means, and its name."""
     text = os.fsdecode(source)
@@ -158,11 +167,7 @@ def _read_text(source: str | os.PathLike[str]) -> tuple[bytes, str]:
             return decode_base64(text), "the data: URL"
         except ValueError as error:
             raise ImageReadError("the image", f"it {error}") from None
-    if is_address(text):
-        raise UsageError(
-            "an address is not opened; download the image first and give its path, or its bytes. "
-            f"Received: {text[:200]}"
-        )
+    refuse_address(text)
     if not text or "\0" in text:
         raise UsageError(f"a path must name a file. Received: {text[:200]!r}")
     file = user_path(text)

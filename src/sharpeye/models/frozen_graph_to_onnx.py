@@ -23,10 +23,10 @@ from sharpeye.core.arrays import Array
 from sharpeye.core.processes import run_child
 from sharpeye.errors import MissingExtra, ModelError
 from sharpeye.models.frozen_graph_nodes import FrozenNodes, Node
+from sharpeye.models.onnx_emitter import checked_model
 from sharpeye.models.registry import get_spec
 from sharpeye.models.weights.frozen_graph_file import read_frozen_graph
 
-_OPSET, _IR_VERSION = 17, 9
 _CHANNELS_LAST = 3  # the axis of the channels
 _ORDERED = ("Sub", "RealDiv")
 
@@ -123,7 +123,7 @@ class _Translation:
 
     def to_onnx(self, name: str, shape: tuple[int, int, int]) -> Any:
         """uint8 `image` [N,H,W,C] to `features` float32[N,D]."""
-        from onnx import TensorProto, checker, helper, numpy_helper
+        from onnx import TensorProto, helper, numpy_helper
 
         self._add_image()
         for node in self._nodes.tensor_nodes:
@@ -141,11 +141,7 @@ class _Translation:
             [features],
             [numpy_helper.from_array(array, key) for key, array in self._arrays.items()],
         )
-        opsets = [helper.make_opsetid("", _OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, producer_name="sharpeye")
-        model.ir_version = _IR_VERSION
-        checker.check_model(model)
-        return model
+        return checked_model(graph)
 
     def _add_image(self) -> None:
         mean, std = self._nodes.scale

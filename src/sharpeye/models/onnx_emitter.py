@@ -43,6 +43,17 @@ def emit_onnx(model: "keras.Model", input_name: str) -> "onnx.ModelProto":
     return _Emitter(model, input_name).emit()
 
 
+def checked_model(graph: "onnx.GraphProto") -> "onnx.ModelProto":
+    """A graph as a model that all current runtimes read, checked."""
+    from onnx import checker, helper
+
+    opsets = [helper.make_opsetid("", _OPSET)]
+    model = helper.make_model(graph, opset_imports=opsets, producer_name="sharpeye")
+    model.ir_version = _IR_VERSION
+    checker.check_model(model)
+    return model
+
+
 class _Emitter:
     """The graph under construction. Methods return the name of the value they add."""
 
@@ -58,7 +69,7 @@ class _Emitter:
         self._uses.update(id(tensor) for tensor in model.output.values())
 
     def emit(self) -> "onnx.ModelProto":
-        from onnx import TensorProto, checker, helper, numpy_helper
+        from onnx import TensorProto, helper, numpy_helper
 
         shape = self._network.input.shape[1:]
         is_image = len(shape) == 3
@@ -86,11 +97,7 @@ class _Emitter:
             ],
             [numpy_helper.from_array(array, name) for name, array in self._arrays.items()],
         )
-        opsets = [helper.make_opsetid("", _OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, producer_name="sharpeye")
-        model.ir_version = _IR_VERSION
-        checker.check_model(model)
-        return model
+        return checked_model(graph)
 
     def _emit_layer(self, layer: Any) -> str:
         """Call the method named after the layer's class, with the layer and its inputs' names."""

@@ -19,7 +19,6 @@ from sharpeye.core.types import InputSpec, Prediction
 from sharpeye.data.file_walk import printable, walk_images
 from sharpeye.errors import ImageReadError, ModelError, UsageError
 from sharpeye.images.boxes import from_input, to_pixels
-from sharpeye.images.data_url import is_address
 from sharpeye.images.decode import decode, read_file
 from sharpeye.images.heat_overlay import upsample_heat_map
 from sharpeye.images.image_source import (
@@ -27,6 +26,7 @@ from sharpeye.images.image_source import (
     as_array,
     iterate_sources,
     path_of,
+    refuse_address,
     source_to_image,
 )
 from sharpeye.images.resize import fit_image
@@ -314,11 +314,8 @@ def find_images(paths: Iterable[Path], ignored: Counter[str] | None = None) -> I
         What the search rejects (pipes, links out of the folder) comes as `UnreadableImage`.
     """
     for path in paths:
-        if is_address(str(path)) and not path.exists():
-            raise UsageError(
-                "an address is not opened; download the image first, as with `sharpeye collect "
-                f"urls`, and give its path. Received: {path}"
-            )
+        if not path.exists():
+            refuse_address(str(path).replace(":/", "://", 1))  # a path has one slash of the two
         if not path.is_dir():
             yield printable(str(path)), path
             continue
