@@ -135,7 +135,7 @@ def decode_with_size(
     def work(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
         with open_checked(data, name, limits) as (image, format_):
             full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
-            grey = keep_grey and image.mode == "L" and "transparency" not in image.info
+            grey = keep_grey and _is_opaque_grey(image)
             lower = None
             if bit_depth and bit_depth < MAX_BIT_DEPTH and is_wide_color(image):
                 lower = _load_lower_bytes(data, name, limits)
@@ -149,13 +149,17 @@ def decode_with_size(
                 if lower is not None and bit_depth:
                     image = join_bytes(image, lower, bit_depth)
                 image = upright(image, release=True)
-                grey = keep_grey and image.mode == "L" and "transparency" not in image.info
+                grey = keep_grey and _is_opaque_grey(image)
                 result = image if grey else to_rgb(image, name, bit_depth)
                 held = result.width * result.height * pixel_bytes(result.mode)
                 BUDGET.keep_for(reservation, result, held)
             return result, full_size or result.size
 
     return _mend_and_retry(work, data, name, limits=limits)
+
+
+def _is_opaque_grey(image: Image.Image) -> bool:
+    return image.mode == "L" and "transparency" not in image.info
 
 
 def _load_lower_bytes(data: bytes, name: str, limits: DecodeLimits) -> Image.Image:
@@ -296,7 +300,8 @@ def _memory_for(
             f"raise it with --max-decode-memory {-(-needed // (10 * MB)) * 10}",
         )
     try:
-        # The file's bytes are in memory, too, until it is decoded.
+        # `needed` has the file's bytes. They are counted once more for the files that other threads
+        # have read already and that wait here, which nothing else bounds.
         with BUDGET.reserve(needed + len(data), limits.wait_seconds) as reservation:
             yield reservation
     except BudgetTimeout:

@@ -6,19 +6,16 @@ one. A decode reserves its estimated peak before it starts; when it has ended, t
 returns stay reserved until the image is dropped.
 """
 
-import contextlib
-import ctypes
 import itertools
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from sharpeye.core.inference import available_cores
+from sharpeye.core.memory import map_large_blocks
 from sharpeye.images.decode_limits import MB, limits_in_force
 
 # Enough for a 12-megapixel photograph on every core at once, with its rotation on some.
@@ -30,23 +27,6 @@ _UNCOUNTED_BYTES = 4 * MB
 _SECONDS_COUNTED = 5.0
 # So often may later decodes pass one that waits for more memory than there is at the moment.
 _MAX_OVERTAKEN = 64
-
-
-# mallopt(3): blocks from this size on are mapped, and given back to the system when they are freed.
-_M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 8 * 2**20
-
-
-@cache
-def return_freed_blocks() -> None:
-    """Let glibc give freed pixels back to the system.
-
-    Pillow stores an image in blocks of 16 MB. By default glibc stops to map such blocks after the
-    first one was freed, and every thread then keeps those that it frees: with 16 threads 2.5 GB
-    beside a budget of 1 GB. Other systems have other allocators, which are left alone.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError, OSError):
-            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 class BudgetTimeout(Exception):
@@ -104,7 +84,7 @@ class MemoryBudget:
         if amount < _UNCOUNTED_BYTES:
             yield -1
             return
-        return_freed_blocks()
+        map_large_blocks()
         number = self._acquire(amount, wait_seconds)
         try:
             yield number

@@ -123,8 +123,9 @@ class RunFolder:
             raise UsageError(_describe(path))
 
     def _claim_replaceable(self, path: Path) -> None:
-        if path.exists():
-            _require_own_files(path)
+        problem = _replace_problem(path) if path.exists() else None
+        if problem:
+            raise UsageError(problem)
         self._lock_new(path)
 
     def _claim_numbered(self, requested: Path) -> Path:
@@ -150,8 +151,7 @@ def is_replaceable(path: Path) -> bool:
     """Whether `replace` accepts a path: nothing is there, or a folder with files of a run alone."""
     if not path.exists():
         return not path.is_symlink()
-    is_named = not path.is_symlink() and path.resolve() != Path.cwd()
-    return path.is_dir() and is_named and not _foreign_files(path)
+    return _replace_problem(path) is None
 
 
 def require_unfinished(path: Path) -> None:
@@ -230,19 +230,20 @@ def _describe(path: Path, advice: str = "; choose another --output") -> str:
     return f"{path} is being written by another run{advice}"
 
 
-def _require_own_files(path: Path) -> None:
-    """Raise UsageError if replacing a folder would delete what is not a run's."""
+def _replace_problem(path: Path) -> str | None:
+    """Why an existing path cannot be replaced: that would delete what is not a run's."""
     foreign = _foreign_files(path) if path.is_dir() else [path.name]
     if foreign:
-        raise UsageError(
+        return (
             f"--overwrite replaces only runs of SharpEye, and {path} holds {foreign[0]}; "
             "move that away, or choose another --output"
         )
     if path.resolve() == Path.cwd() or path.is_symlink():
-        raise UsageError(
+        return (
             f"--overwrite cannot replace {path}, the current folder or a link; "
             "give the path of the run from elsewhere"
         )
+    return None
 
 
 def _clear(path: Path) -> None:
