@@ -13,11 +13,11 @@ from sharpeye.data.file_walk import (
     RUN_DIRECTORY,
     describe_ignored,
     has_image_signature,
-    is_hidden,
     original_name,
     printable,
     walk_images,
 )
+from sharpeye.data.system_names import is_system_name
 
 posix = pytest.mark.skipif(os.name == "nt", reason="names and files that only POSIX has")
 
@@ -105,14 +105,14 @@ def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_names_that_systems_write_are_hidden(name: str) -> None:
-    assert is_hidden(name)
+    assert is_system_name(name)
 
 
 @pytest.mark.parametrize(
     "name", ["cat", "recycle", "recycled", "lost", "icon", "found", "Icons", "trash", "@home", "#1"]
 )
 def test_names_that_people_write_are_not_hidden(name: str) -> None:
-    assert not is_hidden(name)
+    assert not is_system_name(name)
 
 
 def test_printable_changes_no_ordinary_name() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.compat.endless_graphs import refuse_endless
+from sharpeye.core.formatting import name_list
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, UsageError
 
@@ -196,6 +197,4 @@ def find_nodes(
 
 
 def _join(names: Sequence[str]) -> str:
-    omitted = len(names) - _MAX_LISTED_NAMES
-    more = f" and {omitted} more" if omitted > 0 else ""
-    return (", ".join(names[:_MAX_LISTED_NAMES]) or "none") + more
+    return name_list(names, _MAX_LISTED_NAMES) or "none"

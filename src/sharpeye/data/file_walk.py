@@ -57,11 +57,6 @@ def original_name(name: str) -> str:
     return os.fsdecode(_ESCAPED_BYTE.sub(lambda match: bytes([int(match[1], 16)]), raw))
 
 
-def is_hidden(name: str) -> bool:
-    """Whether the system writes files of this name: `.x`, `Thumbs.db`, `$RECYCLE.BIN`."""
-    return is_system_name(name)
-
-
 def has_image_signature(path: Path) -> bool:
     """Whether a file begins with the bytes of an image format, whatever its name."""
     try:
@@ -194,7 +189,7 @@ class _FolderWalk:
             self.ignored[RUN_DIRECTORY] += 1
             return
         for entry in entries:
-            if not is_hidden(entry.name):
+            if not is_system_name(entry.name):
                 self.visit(entry, f"{relative}/{entry.name}" if relative else entry.name, depth)
 
     def visit(self, entry: os.DirEntry[str], relative: str, depth: int) -> None:

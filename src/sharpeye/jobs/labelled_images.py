@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.formatting import name_list
 from sharpeye.core.paths import shell_quote
 from sharpeye.core.types import SampleSet
 from sharpeye.data.class_names import spelling_by_name
@@ -51,17 +52,18 @@ def read_labelled_images(
         )
     if config is None:
         config = Config().replace({"task": model.task})
-    first = label_from or _default_source(config, data, model)
+    annotated = model.localizes and _has_annotations(data)
+    first = label_from or _default_source(config, annotated)
     try:
-        dataset = _scan(data, model, config, label_from=first)
+        dataset = _scan(data, model, config, label_from=first, annotated=annotated)
         problem = _unknown_classes(dataset, model)
     except DataError as error:
         dataset, problem = None, error
     if label_from is None and (dataset is None or not _known(dataset, model)):
         for other in LABEL_SOURCES:
-            alternative = (
-                None if other == first else _try_scan(data, model, config, label_from=other)
-            )
+            if other == first:
+                continue
+            alternative = _try_scan(data, model, config, label_from=other, annotated=annotated)
             if alternative is not None:
                 log.info("the classes of %s are taken %s", data, _ORIGINS[other])
                 return _test_split(alternative)
@@ -71,7 +73,8 @@ def read_labelled_images(
             advice = _folder_advice(data, model)
         if advice:
             raise DataError(f"{data} has no folder of a class of the model; {advice}") from None
-        raise DataError(f"{problem} (the model knows {_list(model.labels)})") from None
+        known = name_list(model.labels, _MAX_NAMES)
+        raise DataError(f"{problem} (the model knows {known})") from None
     return _test_split(dataset)
 
 
@@ -97,10 +100,10 @@ def _spelled(names: Sequence[str], model: Model) -> list[str]:
     return [name for name in spelled if name in model.labels]
 
 
-def _default_source(config: Config, data: Path, model: Model) -> str:
+def _default_source(config: Config, annotated: bool) -> str:
     if config.data.label_from != "auto":
         return config.data.label_from
-    return "xml" if model.localizes and _has_annotations(data) else "folder"
+    return "xml" if annotated else "folder"
 
 
 def _has_annotations(data: Path) -> bool:
@@ -109,10 +112,12 @@ def _has_annotations(data: Path) -> bool:
     )
 
 
-def _scan(data: Path, model: Model, config: Config, *, label_from: str) -> SampleSet:
+def _scan(
+    data: Path, model: Model, config: Config, *, label_from: str, annotated: bool
+) -> SampleSet:
     """Scan with boxes if the model predicts boxes and the folder has annotations."""
-    is_annotated = label_from == "xml" or (model.localizes and _has_annotations(data))
-    task = "localize" if model.localizes and is_annotated else "classify"
+    with_boxes = model.localizes and (annotated or label_from == "xml")
+    task = "localize" if with_boxes else "classify"
     changes = {"task": task, "data.label_from": label_from, "augment.mixup": 0.0}
     dataset = scan_dataset(config.replace(changes), data, min_classes=1)
     others = [name for name in dataset.class_names if name not in model.labels]
@@ -124,10 +129,12 @@ def _scan(data: Path, model: Model, config: Config, *, label_from: str) -> Sampl
     )
 
 
-def _try_scan(data: Path, model: Model, config: Config, *, label_from: str) -> SampleSet | None:
+def _try_scan(
+    data: Path, model: Model, config: Config, *, label_from: str, annotated: bool
+) -> SampleSet | None:
     """The images if the model knows all of their classes."""
     try:
-        dataset = _scan(data, model, config, label_from=label_from)
+        dataset = _scan(data, model, config, label_from=label_from, annotated=annotated)
     except DataError:
         return None
     return dataset if set(dataset.class_names) <= set(model.labels) and len(dataset) else None
@@ -148,12 +155,7 @@ def _unknown_classes(dataset: SampleSet, model: Model) -> DataError | None:
         if close:
             hints.append(f"{by_folded[close[0]]} for {name}")
     did_you_mean = f"; perhaps {', '.join(hints[:3])}" if hints else ""
-    return DataError(f"the model does not know {_list(unknown)}{did_you_mean}")
-
-
-def _list(names: Sequence[str]) -> str:
-    more = len(names) - _MAX_NAMES
-    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return DataError(f"the model does not know {name_list(unknown, _MAX_NAMES)}{did_you_mean}")
 
 
 def _test_split(dataset: SampleSet) -> SampleSet:

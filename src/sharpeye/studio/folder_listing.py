@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.data.file_walk import is_hidden, natural_key
+from sharpeye.data.file_walk import natural_key
+from sharpeye.data.system_names import is_system_name
 from sharpeye.images.formats import SUFFIXES
 
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # Surrogates mark bytes that are not UTF-8.
@@ -81,7 +82,7 @@ class FolderListing:
         # OSError: the folder was deleted, or is not readable.
         with contextlib.suppress(OSError), os.scandir(path) as entries:
             for entry in entries:
-                if is_hidden(entry.name) or not is_text(entry.name):
+                if is_system_name(entry.name) or not is_text(entry.name):
                     continue
                 if Path(entry.name).suffix.lower() in SUFFIXES:
                     if entry.is_file() and self._is_inside(entry):

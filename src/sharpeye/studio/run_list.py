@@ -13,7 +13,7 @@ from sharpeye.core.formatting import percent
 from sharpeye.core.storage import FileLock
 from sharpeye.core.tables import read_table
 from sharpeye.core.toml_files import read_toml
-from sharpeye.data.file_walk import is_hidden
+from sharpeye.data.system_names import is_system_name
 from sharpeye.errors import DataError, SharpEyeError, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
@@ -81,7 +81,12 @@ def run_path(runs: Path, name: str) -> Path:
         DataError: there is no such run.
     """
     plain = name and name not in (".", "..") and not set(name) & set("/\\\0:")
-    if not plain or len(name) > _MAX_NAME_CHARACTERS or is_hidden(name) or not name.isprintable():
+    if (
+        not plain
+        or len(name) > _MAX_NAME_CHARACTERS
+        or is_system_name(name)
+        or not name.isprintable()
+    ):
         raise UsageError("a run is called by the name of its folder, without slashes")
     path = runs / name
     if not (path / layout.CONFIG).is_file() or path.is_symlink():

@@ -15,8 +15,8 @@ import threading
 from pathlib import Path, PurePosixPath
 
 from sharpeye.core.storage import make_folder
-from sharpeye.data.file_walk import is_hidden
 from sharpeye.data.moves import Move, free_path, move_file
+from sharpeye.data.system_names import is_system_name
 from sharpeye.errors import DataError, UsageError
 from sharpeye.images.formats import SUFFIXES
 from sharpeye.studio.folder_listing import FolderListing, is_text
@@ -62,7 +62,7 @@ class Workspace:
             or pure.is_absolute()
             or not is_text(relative)
             or ".." in pure.parts
-            or (not allow_hidden and any(map(is_hidden, pure.parts)))
+            or (not allow_hidden and any(map(is_system_name, pure.parts)))
         )
         path = self.root.joinpath(*pure.parts)
         with contextlib.suppress(OSError, RuntimeError):  # Names too long; loops of links.
@@ -139,7 +139,7 @@ class Workspace:
             UsageError: the name is not valid for a folder.
         """
         name = name.strip()
-        bad = re.search(r"[/\\:*?\"<>|]", name) or not is_text(name) or is_hidden(name)
+        bad = re.search(r"[/\\:*?\"<>|]", name) or not is_text(name) or is_system_name(name)
         if bad or name.strip(" .") != name or not 0 < len(name) <= MAX_CLASS_NAME_CHARACTERS:
             raise UsageError(
                 f"a class is called by up to {MAX_CLASS_NAME_CHARACTERS} plain characters, without "
@@ -180,7 +180,7 @@ class Workspace:
         """
         now, before = self.resolve(move.target, allow_hidden=True), self.resolve(move.source)
         names = now.relative_to(self.root).parts
-        hidden = any(is_hidden(name) for name in names[names[0] == SET_ASIDE :])
+        hidden = any(is_system_name(name) for name in names[names[0] == SET_ASIDE :])
         if hidden or not (_has_image_suffix(now) and _has_image_suffix(before)):
             raise UsageError(f"{_printable(move.target)} was not moved here")
         if now != before:

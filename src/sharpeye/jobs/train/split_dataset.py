@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from sharpeye.core.config import Config
+from sharpeye.core.formatting import name_list
 from sharpeye.core.tables import read_table
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.file_walk import natural_key
@@ -73,14 +74,12 @@ def _warn_of_transient(rejected: Sequence[Rejected]) -> None:
     """Name the images that may be good: without them, the run is another one."""
     transient = [item for item in rejected if item.transient]
     if transient:
-        names = ", ".join(f"{item.path} ({item.reason})" for item in transient[:_MAX_NAMES])
-        more = f" and {len(transient) - _MAX_NAMES} more" if len(transient) > _MAX_NAMES else ""
+        names = name_list([f"{item.path} ({item.reason})" for item in transient], _MAX_NAMES)
         log.warning(
-            "%d images may be good but could not be read just now, and are left out: %s%s; train "
+            "%d images may be good but could not be read just now, and are left out: %s; train "
             "again to use them",
             len(transient),
             names,
-            more,
         )
 
 

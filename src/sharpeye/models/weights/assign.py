@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sharpeye.core.formatting import name_list
 from sharpeye.errors import ModelError
 from sharpeye.models.weights.hdf5 import LayerArrays, Scope, snake_case, split_number
 from sharpeye.models.weights.weight_files import WeightFile, read_weight_file
@@ -172,5 +173,4 @@ def _format(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _join(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (", ".join(names[:3]) or "none") + rest
+    return name_list(names, 3) or "none"
