@@ -1,6 +1,7 @@
 """Runs and bundles that earlier versions wrote are used with the code of today."""
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -16,6 +17,7 @@ from sharpeye.errors import Stopped
 FILES = Path(__file__).parent
 RUNS = {
     "0.1.0": {"run_network": "images", "run_frozen": "images", "run_localizer": "shapes"},
+    "0.2.0": {"run_network": "images", "run_localizer": "shapes"},
     "0.3.0": {"run_network": "images", "run_localizer": "shapes"},
 }
 EACH_RUN = [(version, name) for version, runs in RUNS.items() for name in runs]
@@ -35,6 +37,17 @@ def folder(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         shutil.copytree(FILES / "0.1.0" / data, copy / data, dirs_exist_ok=True)
     monkeypatch.chdir(copy)
     return copy
+
+
+def test_every_earlier_version_has_files_here() -> None:
+    changelog = FILES.parents[1] / "CHANGELOG.md"
+    released = re.findall(r"^## (\d+\.\d+\.\d+)", changelog.read_text(encoding="utf-8"), re.M)
+    assert released[0] == sharpeye.__version__
+    assert sorted(released[1:]) == sorted(RUNS)
+    for version, runs in RUNS.items():
+        for name in runs:
+            text = (FILES / version / name / "bundle.json").read_text(encoding="utf-8")
+            assert json.loads(text)["versions"]["sharpeye"] == version
 
 
 def predictions(text: str) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""A sweep that version 0.1.0 wrote is read, continued, and not run again."""
+"""Sweeps that earlier versions wrote are read, continued, and not run again."""
 
 import shutil
 from pathlib import Path
@@ -13,12 +13,13 @@ from sharpeye.jobs.sweep import sweep as job
 from sharpeye.jobs.sweep.plan_text import read_plan
 from sharpeye.jobs.sweep.study import Study
 
-FIXTURE = Path(__file__).parent / "0.1.0" / "sweep"
+FILES = Path(__file__).parent
+VERSIONS = ("0.1.0", "0.2.0")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(FIXTURE, tmp_path / "sweep"))
+@pytest.fixture(params=VERSIONS)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(FILES / request.param / "sweep", tmp_path / "sweep"))
 
 
 def test_a_finished_sweep_is_resumed_without_training(
@@ -39,7 +40,7 @@ def test_a_finished_sweep_is_resumed_without_training(
 
 
 def test_stopped_and_replaced_trials_are_recognized(folder: Path) -> None:
-    """What 0.1.0 wrote for trials that were stopped, run again, and drawn twice."""
+    """What these versions wrote for trials that were stopped, run again, and drawn twice."""
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
     study = optuna.load_study(study_name="sweep", storage=storage)
     for attributes in ({"stopped": True, "reason": "x"}, {"hidden": True}, {"name": "y"}, {}):

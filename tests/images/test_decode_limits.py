@@ -102,8 +102,9 @@ def test_too_slow_and_unreadable_for_now_is_transient(
             tries.append(1)
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(module.os, "open", fail)
-        with pytest.raises(ImageReadError) as caught:
+        # Pytest itself opens folders when it removes `tmp_path`.
+        with monkeypatch.context() as patch, pytest.raises(ImageReadError) as caught:
+            patch.setattr(module.os, "open", fail)
             read_file(tmp_path / "x", "x")
         assert caught.value.transient == transient and len(tries) == 1 + transient
 

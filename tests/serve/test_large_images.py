@@ -126,7 +126,9 @@ def test_work_starts_in_order_and_within_the_memory() -> None:
 
     assert asyncio.run(run()) == ["0", "1", "2", "3", "4", "5"]
     assert work.most <= 100
-    assert work.order == ["0", "1", "2", "3", "4", "5"]
+    # 1 and 2 start together, and 4 and 5: either may be the first to be noted.
+    started = [work.order[:1], sorted(work.order[1:3]), work.order[3:4], sorted(work.order[4:])]
+    assert started == [["0"], ["1", "2"], ["3"], ["4", "5"]]
 
 
 def test_work_that_is_given_up_keeps_its_memory_until_its_thread_ends() -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sharpeye.core.paths import resolve_links
 from sharpeye.core.regular_files import read_regular_file
 from sharpeye.errors import ModelError
 
@@ -31,7 +32,7 @@ def _check_link(file: Path, folder: Path | None) -> None:
     try:
         if folder is None and not file.is_symlink():
             return
-        target = file.resolve()
+        target = resolve_links(file)
     except (OSError, RuntimeError):
         raise ModelError(f"{file} is a link that leads nowhere") from None
     if folder is None:

@@ -59,6 +59,18 @@ def command_line(*words: str | os.PathLike[str]) -> str:
     return " ".join(map(shell_quote, words))
 
 
+def resolve_links(path: Path) -> Path:
+    """`path.resolve()`, with an error for links in a loop, for which Python 3.13 has none.
+
+    Raises:
+        OSError, RuntimeError: the links lead in a loop, or a name is too long.
+    """
+    try:
+        return path.resolve(strict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return path.resolve()
+
+
 def lies_inside(path: Path, folder: Path) -> bool:
     """Whether a path, which may not exist yet, is a folder or lies in it."""
     return path.resolve().is_relative_to(folder.resolve())

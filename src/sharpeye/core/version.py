@@ -1,3 +1,3 @@
 """The version, in a module without imports, so that every module can import it."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

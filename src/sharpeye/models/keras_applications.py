@@ -94,6 +94,7 @@ def _keras_weights(folder: str, file: str) -> PretrainedWeights:
         load=_load,
         source="downloaded when first used",
         license="Apache-2.0",
+        remote=remote,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sharpeye.core.config import NetConfig
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import UsageError
+from sharpeye.models.weights.keras_downloads import RemoteWeights
 
 if TYPE_CHECKING:
     import keras
@@ -26,6 +27,7 @@ class PretrainedWeights:
         load: sets the weights of a built model from that file; returns a line that says which
             layers matched.
         source: the origin of the file, for people: a command or a site.
+        remote: the file's name, with its URL and the digests that are known.
     """
 
     find: Callable[[Path | None], Path | None]
@@ -33,6 +35,7 @@ class PretrainedWeights:
     load: Callable[[Any, Path], str]
     source: str
     license: str
+    remote: RemoteWeights
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sharpeye.core.paths import resolve_links
 from sharpeye.core.storage import write_text
 from sharpeye.data.file_walk import natural_key
 from sharpeye.data.image_folder import label_problem
@@ -169,7 +170,7 @@ class AnnotationList:
         if not file.is_symlink():
             return False
         with contextlib.suppress(OSError, RuntimeError):  # loops of links
-            return not file.resolve().is_relative_to(self.workspace.root)
+            return not resolve_links(file).is_relative_to(self.workspace.root)
         return True
 
     def _classes_file(self) -> Path:

@@ -14,6 +14,7 @@ import re
 import threading
 from pathlib import Path, PurePosixPath
 
+from sharpeye.core.paths import resolve_links
 from sharpeye.core.storage import make_folder
 from sharpeye.data.moves import Move, free_path, move_file
 from sharpeye.data.system_names import is_system_name
@@ -66,7 +67,7 @@ class Workspace:
         )
         path = self.root.joinpath(*pure.parts)
         with contextlib.suppress(OSError, RuntimeError):  # Names too long; loops of links.
-            if not wrong and path.resolve().is_relative_to(self.root):
+            if not wrong and resolve_links(path).is_relative_to(self.root):
                 return path
         raise UsageError(f"a path must stay in {self.root.name}. Received: {_printable(relative)}")
 

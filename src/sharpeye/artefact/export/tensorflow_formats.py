@@ -38,7 +38,7 @@ def write_saved_model(source: ExportSource, folder: Path) -> dict[str, Any]:
     # Keras' own ExportArchive writes each weight twice (3.15): 27 MB, not 13.
     module = tf.Module(name=source.name)
     module.weights = [variable.value for variable in model.weights]
-    module.serve = tf.function(serve, input_signature=[image_spec])
+    module.serve = tf.function(serve, input_signature=[image_spec], autograph=False)
     with library_errors_at(folder, source.network.stat().st_size):
         tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
     return {"input": source.describe_input(), "batch": "any", "signature": SIGNATURE}

@@ -61,20 +61,23 @@ class TensorFlowEngine(Engine):
             specs = tf.nest.map_structure(
                 lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), arrays
             )
-            self._train_program = tf.function(self._steps).get_concrete_function(*specs)
+            program = tf.function(self._steps, autograph=False)
+            self._train_program = program.get_concrete_function(*specs)
         return tuple(self._train_program(*tf.nest.map_structure(tf.constant, arrays)))
 
     def _steps(
         self, images: Any, targets: Tensors, learning_rates: Any, draws: Tensors
     ) -> tuple[Any, ...]:
-        # AutoGraph must convert only the loop.
-        step = tf.autograph.experimental.do_not_convert(self._step)
-        totals = (tf.constant(0.0),) * 4
-        for i in tf.range(tf.shape(learning_rates)[0]):
+        def add_step(i: Any, *totals: Any) -> tuple[Any, ...]:
             self._optimizer.learning_rate.assign(learning_rates[i])
-            sums = step(images[i], _at(targets, i), _at(draws, i))
-            totals = tuple(a + b for a, b in zip(totals, sums, strict=True))
-        return totals
+            sums = self._step(images[i], _at(targets, i), _at(draws, i))
+            return (i + 1, *(a + b for a, b in zip(totals, sums, strict=True)))
+
+        # Not a Python loop: AutoGraph would convert it, by what Python 3.13 deprecates.
+        count, zero = tf.shape(learning_rates)[0], tf.constant(0.0)
+        begin = (tf.constant(0), zero, zero, zero, zero)
+        _, *totals = tf.while_loop(lambda i, *_: i < count, add_step, begin)
+        return tuple(totals)
 
     def _step(self, images: Any, targets: Tensors, draws: Tensors) -> list[Any]:
         variables: list[keras.Variable] = self._model.trainable_variables

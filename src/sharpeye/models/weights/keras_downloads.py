@@ -33,7 +33,7 @@ _SHA256 = {
 
 @dataclass(frozen=True)
 class RemoteWeights:
-    """A file of pretrained weights, by its name in Keras, with hexadecimal digests if known."""
+    """A file of pretrained weights, by its published name, with hexadecimal digests if known."""
 
     file: str
     url: str
