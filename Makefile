@@ -8,7 +8,7 @@ $(VENV)/.ready: pyproject.toml
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-.PHONY: demo test test-all check bench docs site clean
+.PHONY: demo test test-all check bench docs site dist smoke sbom clean
 demo: $(VENV)/.ready      ## train on real scanned digits, by the same road as on your photos
 	rm -rf demo
 	$(RUN)/sharpeye sample digits demo/digits
@@ -38,5 +38,17 @@ site: $(VENV)/.ready      ## build the documentation as a site into site/, witho
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[site]'
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet --strict
 
+dist: $(VENV)/.ready      ## build wheel and source distribution into dist/, and check both
+	rm -rf dist
+	$(RUN)/python -m build --outdir dist .
+	$(RUN)/python -m twine check --strict dist/*
+	$(RUN)/python -m pytest -m '' tests/release
+
+smoke: dist               ## run every command from the wheel, on each Python that is installed here
+	$(RUN)/python tools/smoke_release.py
+
+sbom: dist                ## list what the wheel pulls in, with licences, in dist/sbom.cdx.json
+	$(RUN)/python tools/sbom.py
+
 clean:
-	rm -rf $(VENV) demo runs site
+	rm -rf $(VENV) demo runs site dist

@@ -18,7 +18,10 @@ from runner import hard_photos
 from sharpeye.collect.shapes import draw_shape, voc_annotation
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 OFFLINE = [ROOT / "docs" / "collecting.md"]  # pages that are quickly typed
 GUIDES = [
@@ -225,6 +228,16 @@ def test_files_that_the_architecture_names_exist() -> None:
         n for n in named if not (ROOT / n).exists() and not (ROOT / "src/sharpeye" / n).exists()
     ]
     assert missing == []
+
+
+def test_each_promise_of_security_names_tests_that_exist() -> None:
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    promises = page.partition("## Promises")[2].partition("\n## ")[0].strip().split("\n\n")
+    assert len(promises) >= 10
+    for promise in promises:
+        tests = re.findall(r"`(tests/[\w/.]+)`", promise)
+        assert promise.startswith("**") and tests, promise
+        assert [name for name in tests if not (ROOT / name).is_file()] == []
 
 
 @pytest.mark.slow

@@ -46,13 +46,16 @@ KNOWN_LICENCES = {
     "protobuf": ("BSD-3-Clause", "its metadata: License: 3-Clause BSD License"),
 }
 # Packages that hold or name such a licence, and why it does not bind SharpEye or its users.
+_NOTE = (
+    "Only {command} loads it, by the extra `{extra}`. SharpEye neither holds it nor passes it on: "
+    "who passes on a container or an installer with this extra passes on {libraries}, and has to "
+    "follow the GPL for that."
+)
 EXPLAINED = {
-    "av": "Only `collect frames` loads it, from the extra `collect`; SharpEye does not contain or pass "
-    "it on. Who passes on an image or installer with this extra passes on libx264 and libx265, and "
-    "has to follow the GPL for that; without the extra nothing of it is there.",
-    "pillow-heif": "Only reading HEIC loads it, from the extra `formats`; SharpEye does not contain or "
-    "pass it on. Who passes on an image or installer with this extra passes on libx265, and has to "
-    "follow the GPL for that; without the extra HEIC files are refused by name.",
+    "av": _NOTE.format(
+        command="`collect frames`", extra="collect", libraries="libx264 and libx265"
+    ),
+    "pillow-heif": _NOTE.format(command="reading HEIC", extra="formats", libraries="libx265"),
 }
 
 
