@@ -20,13 +20,14 @@ test: $(VENV)/.ready      ## tests, without the slow ones, a process a core
 test-all: $(VENV)/.ready  ## all tests
 	$(RUN)/python -m pytest -m ''
 
-check: $(VENV)/.ready     ## lint, format, types, generated docs and picture
+check: $(VENV)/.ready     ## lint, format, types, generated docs and picture, figures, rules of the source
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/python -m tools.make_docs --check
 	$(RUN)/python tools/draw_architecture.py --check
 	$(RUN)/python -m bench.stale
+	$(RUN)/python -m pytest -n0 tests/test_source_rules.py tests/test_vocabulary.py
 
 bench: $(VENV)/.ready     ## measure; writes bench/results/
 	$(RUN)/python -m bench
