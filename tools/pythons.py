@@ -1,4 +1,4 @@
-"""Find the Pythons of this machine: `python tools/pythons.py 3.13 3.12` prints the first there is.
+"""Find the Pythons of this machine: `python -m tools.pythons 3.13 3.12` prints the first there is.
 
 A name on the path may be a shim of pyenv that starts nothing: each candidate is run once.
 """

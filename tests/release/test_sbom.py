@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import sbom
+from tools import sbom
 
 from sharpeye.models.registry import list_models
 

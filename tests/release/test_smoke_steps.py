@@ -2,9 +2,8 @@
 
 import sys
 
-import pythons
-import smoke_steps
 import typer
+from tools import pythons, smoke_steps
 
 from sharpeye.cli.app import COMMANDS
 
