@@ -80,7 +80,7 @@ FILE_NAMES: dict[str, bytes] = {
     "a pattern": b"[a-z]*?",
     "bars and brackets": b"|&;<>(){}",
     "a mark of an augmented copy": b"a_nohash_x",
-    "a markup of rich": b"[bold red]x[/]",
+    "a markup of rich": b"[bold red]x[-]",
     "a mathematical text": b"$\\frac{",
     "a split": b"train",
     "only a space": b" ",
@@ -120,7 +120,7 @@ CLASS_NAMES: dict[str, bytes] = {
     "a trailing point": b"dot.",
     "an entity": b"&lt;b&gt;",
     "a number sign": b"#1",
-    "a mark-up": b"[red]x[/]",
+    "a mark-up": b"[red]x[-]",
     "a backslash": b"back\\slash",
 }
 # Folders of these names are refused as classes: a list of labels has one a line.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sharpeye
-from battery.commands import check_printed, command_runner
+from battery.commands import RunCommand, check_printed, command_runner
 from battery.hostile_names import (
     CLASS_NAMES,
     FILE_NAMES,
@@ -174,15 +174,17 @@ def test_names(
             assert copy.stat().st_size > 0
     with tally.case("the folder is as it was"):
         check_unchanged(root, before)
-    _check_relabelling(folder, tally, run, tmp_path, before)
-    _check_quarantine(folder, tally, run, tmp_path)
+    _check_relabelling(folder, tally, run, before)
+    _check_quarantine(folder, tally, run)
 
 
 def _literal(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
-def _check_relabelling(folder, tally, run, tmp_path, before) -> None:  # type: ignore[no-untyped-def]
+def _check_relabelling(
+    folder: NamesFolder, tally: Tally, run: RunCommand, before: Mapping[str, str]
+) -> None:
     """Every image of a hostile name moves to the next class and back."""
     root, classes = folder.root, [*folder.classes]
     rows, moved = [], {}
@@ -191,20 +193,20 @@ def _check_relabelling(folder, tally, run, tmp_path, before) -> None:  # type: i
         other = classes[(classes.index(label) + 1) % len(classes)]
         rows.append([*map(printable, (path, label, other)), "", printable(str(root))])
         moved[path] = f"{other}/{name}"
-    fixes = tmp_path / "fixes.csv"
+    fixes = root.with_name("fixes.csv")
     write_table(fixes, ("path", "label", "new_label", "detail", "folder"), rows)
     with tally.case("relabel --apply"):
         check_printed(run("relabel", "--apply", fixes).check({0}))
         expected = {moved.get(path, path): entry for path, entry in before.items()}
         assert tree(root) == expected
     with tally.case("relabel --undo"):
-        check_printed(run("relabel", "--undo", tmp_path / "fixes.undo.csv").check({0}))
+        check_printed(run("relabel", "--undo", root.with_name("fixes.undo.csv")).check({0}))
         check_unchanged(root, before)
 
 
-def _check_quarantine(folder, tally, run, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def _check_quarantine(folder: NamesFolder, tally: Tally, run: RunCommand) -> None:
     """Damaged files of these names move to a folder, byte for byte."""
-    root, moved = folder.root, tmp_path / "moved"
+    root, moved = folder.root, folder.root.with_name("moved")
     for number, path in enumerate(folder.names):
         (root / path).write_bytes(b"no image %d" % number)
     before = tree(root)
