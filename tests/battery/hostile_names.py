@@ -62,7 +62,7 @@ FILE_NAMES: dict[str, bytes] = {
     "marks that isolate": "\u2066x\u2069".encode(),
     "a family of emoji": "\U0001f468\u200d\U0001f469\u200d\U0001f467".encode(),
     "tags without a sign": "\U000e0041\U000e0042".encode(),
-    "a division slash": "..\u2215..\u2215etc".encode(),
+    "a division slash": "x\u2215..\u2215etc".encode(),
     "full-width points": "\uff0e\uff0e\uff0fetc".encode(),
     "no character": "\ufffe\uffff".encode(),
     "a stack of accents": ("z" + "\u0301" * 60).encode(),

@@ -136,15 +136,16 @@ def many_folders(count: int) -> Callable[[Path], None]:
 
 
 def many_classes(count: int, per_class: int) -> Callable[[Path], None]:
-    """Images of two by two pixels."""
+    """Images of noise, eight by eight pixels."""
 
     def make(root: Path) -> None:
+        random = np.random.default_rng(0)
         for number in range(count):
             folder = root / f"class{number}"
             folder.mkdir(parents=True)
             for copy in range(per_class):
-                pixels = np.frombuffer(f"{number:06}{copy:06}".encode(), np.uint8)
-                (folder / f"{copy}.bmp").write_bytes(encoded(pixels.reshape(2, 2, 3), "BMP"))
+                pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+                (folder / f"{copy}.bmp").write_bytes(encoded(pixels, "BMP"))
 
     return make
 
