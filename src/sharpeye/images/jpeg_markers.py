@@ -8,8 +8,9 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 START, END, SCAN = 0xD8, 0xD9, 0xDA
+_MAX_SEGMENTS = 20_000
 # Within a scan FF 00 is one byte of data, FF D0 to FF D7 separate intervals, and FF 01 is skipped.
-_NEXT_SEGMENT = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
+_NEXT_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +88,19 @@ def count_scans(data: bytes) -> tuple[int, bool]:
     """The number of scans of a JPEG, and whether the end marker follows them.
 
     The bytes are read as decoders read them, so that nothing behind the end marker counts: phones
-    append a video there, which has bytes like any marker's.
+    append a video there, which has bytes like any marker's. In a file of more segments than any
+    photograph has, all that looks like a scan counts.
     """
     scans, at = 0, 0
     for marker, _, end in iter_segments(data):
         at, scans = end, int(marker == SCAN)
-    while scans and (match := _NEXT_SEGMENT.search(data, at)):
+    for _ in range(_MAX_SEGMENTS):
+        match = _NEXT_SEGMENT.search(data, at)
+        if not scans or match is None:
+            return scans, False
         marker, at = match[1][0], match.end()
         if marker in (START, END):
             return scans, marker == END
         scans += marker == SCAN
         at += int.from_bytes(data[at : at + 2], "big")
-    return scans, False
+    return data.count(b"\xff\xda"), False
