@@ -135,4 +135,4 @@ def test_what_follows_the_end_of_a_jpeg_is_no_part_of_it(options: dict[str, Any]
     for tail in (video, b"\xff\xda", b"\xff\xd9\xff\xda" + video):
         assert (decoded_pixels(data + tail) == expected).all()
     truncated = data[: int(len(data) * 0.7)]
-    assert "truncated" in refusal(truncated + b"\xff\xd8" + video)
+    assert "JPEG" in refusal(truncated + b"\xff\xd8" + video)
