@@ -19,6 +19,7 @@ from sharpeye.cli.app import COMMANDS, run
 from sharpeye.core.formatting import plain_percent
 from sharpeye.core.storage import FileLock
 from sharpeye.core.types import Prediction
+from sharpeye.data.file_walk import original_name
 from sharpeye.predict.writers import open_writer
 
 TOLERANCE = 1e-3
@@ -195,6 +196,29 @@ def test_hostile_names_are_escaped_on_the_terminal_and_intact_in_json(
     assert "bytes\\xff.png" in text
     lines = json_lines(stdout_of(capsys, "predict", trained, folder, "--format", "jsonl"))
     assert {Path(line["path"]).name for line in lines} == {*names, "bytes\\xff.png"}
+
+
+def test_the_name_of_a_file_that_was_left_out_is_escaped_once(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [os.fsdecode(b"bytes\xff.png"), "bytes\\xff.png"]
+    shutil.copy(data / "ash" / "ash1.png", tmp_path / "1.png")
+    for name in names:
+        (tmp_path / name).symlink_to("nowhere")
+    text = stdout_of(capsys, "predict", trained, tmp_path, "--format", "jsonl", code=3)
+    paths = {original_name(line["path"]) for line in json_lines(text) if "error" in line}
+    assert paths == {str(tmp_path / name) for name in names}
+
+
+def test_an_image_with_the_longest_name_gets_a_drawing(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        shutil.copy(data / "ash" / "ash1.png", tmp_path / "in" / ("x" * 254 + str(number)))
+    stdout_of(capsys, "predict", trained, tmp_path / "in", "--explain", tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert [len(name) for name in names] == [255, 255]
 
 
 # --- models --------------------------------------------------------------------------------------

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sharpeye.core.paths import command_line, expand_homes, require_outside, user_path
+from sharpeye.core.paths import (
+    command_line,
+    expand_homes,
+    name_that_fits,
+    require_outside,
+    user_path,
+)
 from sharpeye.core.storage import cache_root
 from sharpeye.errors import UsageError
 
@@ -84,6 +90,16 @@ def test_a_printed_command_is_the_same_words_in_a_shell(name: str) -> None:
     assert shlex.split(command) == ["printf", "%s|%s", f"my runs/{name}", name]
     printed = subprocess.check_output(["sh", "-c", command], text=True)
     assert printed == f"my runs/{name}|{name}"
+
+
+def test_a_path_that_begins_with_a_dash_is_printed_as_no_option() -> None:
+    assert command_line("sharpeye", "check", Path("-x"), "--quick") == "sharpeye check ./-x --quick"
+
+
+def test_a_name_is_cut_where_its_ending_would_make_it_too_long() -> None:
+    assert name_that_fits("x" * 251, "-2.png") == "x" * 249 + "-2.png"
+    assert name_that_fits("名" * 84, "-2.png") == "名" * 83 + "-2.png"
+    assert name_that_fits("rose", "-2.png") == "rose-2.png"
 
 
 @pytest.mark.parametrize("output", [".", "sub/new", "../photos/new", "{tmp}/photos"])

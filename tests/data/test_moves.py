@@ -33,6 +33,11 @@ def test_a_free_path_counts_companions_and_planned_names(tmp_path: Path) -> None
     assert free_path(target) == tmp_path / "1-3.jpg"
 
 
+def test_a_number_behind_a_long_name_replaces_its_end(tmp_path: Path) -> None:
+    target = write(tmp_path / ("x" * 251 + ".jpg"))
+    assert free_path(target).name == "x" * 249 + "-2.jpg"
+
+
 def no_links(code: int):  # type: ignore[no-untyped-def]
     """`os.link` of a file system that has no hard links, or of two file systems."""
     plain = os.link

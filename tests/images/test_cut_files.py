@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_files import decoded_pixels, encoded, quarters, refusal
-from large_images import png_chunk
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from image_files import decoded_pixels, encoded, quarters, refusal
+from large_images import png_chunk
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import decode, image_size
 
@@ -125,3 +125,14 @@ def test_a_damaged_chunk_with_pixels_is_refused() -> None:
     data = bytearray(encoded(NOISE, "PNG"))
     data[18] ^= 1
     refusal(bytes(data))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 3}])
+def test_what_follows_the_end_of_a_jpeg_is_no_part_of_it(options: dict[str, Any]) -> None:
+    """Phones append a video to a photograph, whose bytes may be those of any marker."""
+    data = encoded(SMOOTH, "JPEG", **options)
+    expected, video = decoded_pixels(data), b"ftypmp42" + b"\xff\xd9\xff\xda\0\x0c" * 500
+    for tail in (video, b"\xff\xda", b"\xff\xd9\xff\xda" + video):
+        assert (decoded_pixels(data + tail) == expected).all()
+    truncated = data[: int(len(data) * 0.7)]
+    assert "JPEG" in refusal(truncated + b"\xff\xd8" + video)

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
 from image_files import (
     BLUE,
     GREEN,
@@ -20,9 +23,6 @@ from image_files import (
     zero_png,
 )
 from large_images import png, png_chunk
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import (
     ImageSize,

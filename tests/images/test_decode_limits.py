@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from image_files import encoded, quarters, refusal
-from large_images import blank_png
 from PIL import Image
 
+from image_files import encoded, quarters, refusal
+from large_images import blank_png
 from sharpeye.core.config import Config
 from sharpeye.errors import ImageReadError, UsageError
 from sharpeye.images import decode as module

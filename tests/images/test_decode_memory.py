@@ -10,9 +10,9 @@ import zlib
 from pathlib import Path
 
 import pytest
-from large_images import LARGE, blank_gif, blank_png, blank_webp, png_chunk
 from PIL import Image
 
+from large_images import LARGE, blank_gif, blank_png, blank_webp, png_chunk
 from runner import environment
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import decode, decode_with_size

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from PIL import Image
+
 from image_files import (
     encoded,
     quarters,
 )
-from PIL import Image
-
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import (

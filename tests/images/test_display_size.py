@@ -4,12 +4,12 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from image_files import (
     decoded_pixels,
     encoded,
 )
-from PIL import Image
-
 from sharpeye.images.decode import (
     decode,
     decode_with_size,

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_files import decoded_pixels, encoded, quarters, refusal
 from PIL import Image, features
 
+from image_files import decoded_pixels, encoded, quarters, refusal
 from sharpeye.images.decode import decode, image_size
 from sharpeye.images.formats import FORMATS, HEIC, SUFFIXES, readable_formats, sniff, suffixes_of
 

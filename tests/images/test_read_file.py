@@ -5,12 +5,12 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from image_files import (
     at_most,
     encoded,
     quarters,
 )
-
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import (
     read_file,

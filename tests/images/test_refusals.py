@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from image_files import (
     at_most,
     decoded_pixels,
@@ -22,8 +24,6 @@ from image_files import (
     refusal,
     zero_png,
 )
-from PIL import Image
-
 from sharpeye.images.decode import (
     decode,
     decode_with_size,
@@ -233,3 +233,12 @@ def test_a_pnm_that_is_read_slowly_names_the_remedy(header: bytes) -> None:
         "a PNM of 40 x 30 pixels takes longer than 0.0001 s to read, as its samples are plain "
         "numbers or have another largest value than 255; save it as PNG"
     )
+
+
+def test_scans_are_counted_up_to_the_end_marker() -> None:
+    data = encoded(quarters(), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    assert decode(data + b"\xff\xda" * 5000, "x").size == (48, 32)
+    for between in (b"", b"\xff\x01", b"\xff\xd0", b"\xff\xff\xff", b"\xff\xfe\x00\x04ab"):
+        many = data[:-2] + (between + data[last:-2]) * 200 + b"\xff\xd9"
+        assert "scans, which take too long to decode" in refusal(many), between

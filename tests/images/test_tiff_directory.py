@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from image_files import decoded_pixels, encoded, quarters, refusal, tiff
 
 BASE = {256: (3, 10), 257: (3, 10), 258: (3, 8), 259: (3, 5), 262: (3, 1), 277: (3, 1)}

@@ -289,6 +289,18 @@ def test_bad_images_and_annotations_are_named_and_the_others_done(
     assert len([path for path in out.rglob("*") if path.is_file()]) == 48
 
 
+def test_an_image_with_a_name_too_long_for_its_copies_is_named(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("1.png", "x" * 251 + ".png"):
+        paint().save(tmp_path / "set" / name)
+    assert run_augment(tmp_path / "set", tmp_path / "out") == 3
+    error = capsys.readouterr().err
+    assert ".png: its name is 18 bytes too long for its copies' names" in error
+    assert len([*(tmp_path / "out").iterdir()]) == 8
+
+
 def test_nothing_to_do_is_an_error(tmp_path: Path, capsys: Captured) -> None:
     (tmp_path / "empty").mkdir()
     assert run_augment(tmp_path / "empty", tmp_path / "out") == 3

@@ -147,6 +147,8 @@ def test_files_of_any_name_are_checked_and_moved(tmp_path: Path) -> None:
     assert moved == {name: bytes([n]) for n, name in enumerate(sorted(names))}
     assert {*tree(root)} == {name for name in before if os.fsencode(name)[4:] not in names}
     assert len([row for row in read_table(out / "issues.csv") if row["kind"] == "unreadable"]) == 4
+    page = (out / "check.html").read_text(encoding="utf-8")
+    assert "Icon\\r,x.jpg" in page and "a\\nb.jpg" in page
     rows = read_table(quarantine / "moved.csv")
     assert {original_name(row["from"]) for row in rows} == {
         str(root / "box" / os.fsdecode(name)) for name in names

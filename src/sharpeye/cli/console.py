@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.paths import command_line
+from sharpeye.core.terminal import show as show
 from sharpeye.errors import UsageError
-from sharpeye.predict.terminal import show as show
 
 _LOG = logging.getLogger("sharpeye")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from sharpeye.errors import UsageError
 
+MAX_NAME_BYTES = 255  # of a file's name, on nearly all file systems
+
 # `~/run`, `--output=~/run`, `-o~/run`, `data.folder=~/photos`
 _HOME_IN_ARGUMENT = re.compile(r"((?:-\w|.*?=)?)(~.*)", re.DOTALL)
 
@@ -49,9 +51,22 @@ def _exists(text: str) -> bool:
         return False
 
 
+def name_that_fits(stem: str, ending: str) -> str:
+    """`stem` and `ending` as a file's name; the stem is cut where both are longer than a name."""
+    while stem and len(os.fsencode(stem + ending)) > MAX_NAME_BYTES:
+        stem = stem[:-1]
+    return stem + ending
+
+
 def shell_quote(text: str | os.PathLike[str]) -> str:
-    """A path as a word of a command line that a user can copy into a POSIX shell."""
-    return shlex.quote(os.fspath(text))
+    """A path as a word of a command line that a user can copy into a POSIX shell.
+
+    A path that begins with a dash gets `./` before it, as it would be an option.
+    """
+    word = os.fspath(text)
+    if isinstance(text, os.PathLike) and word.startswith("-"):
+        word = f"./{word}"
+    return shlex.quote(word)
 
 
 def command_line(*words: str | os.PathLike[str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.core.paths import command_line
+from sharpeye.core.paths import command_line, name_that_fits
 from sharpeye.core.storage import flush_file, flush_folder, os_errors_at, sha256_file
 from sharpeye.core.tables import read_user_table, write_table
 from sharpeye.core.temporaries import remove_stale_temporaries, temporary_name
@@ -47,7 +47,7 @@ def free_path(
         for name in (candidate, *(candidate.with_suffix(suffix) for suffix in companions))
     ):
         number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        candidate = path.with_name(name_that_fits(path.stem, f"-{number}{path.suffix}"))
     return candidate
 
 
@@ -101,7 +101,7 @@ def _move_to_other_disk(source: Path, target: Path) -> None:
     is deleted. At any moment one of the two is there, complete.
     """
     remove_stale_temporaries(target.parent)
-    temporary = target.with_name(temporary_name(target.suffix))
+    temporary = target.with_name(temporary_name())
     try:
         shutil.copy2(source, temporary, follow_symlinks=False)
         if not source.is_symlink():

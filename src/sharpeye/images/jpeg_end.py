@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from sharpeye.images.jpeg_markers import JpegFrame, iter_segments, read_frame
+from sharpeye.images.jpeg_markers import JpegFrame, count_scans, iter_segments, read_frame
 
 END_MARKER = b"\xff\xd9"
 _PAD = 64  # bytes of a continuation
@@ -31,11 +31,11 @@ _MAX_ZEROS = 8
 
 
 def has_end_marker(data: bytes) -> bool:
-    """Whether an end marker follows the last scan of a JPEG."""
+    """Whether an end marker follows the last scan of a JPEG, whatever follows that."""
     if data.endswith(END_MARKER):
         return True
     end = data.rfind(END_MARKER)
-    return end >= 0 and data.find(b"\xff\xda", end) < 0
+    return end >= 0 and (data.find(b"\xff\xda", end) < 0 or count_scans(data)[1])
 
 
 def complete_jpeg(data: bytes, load: Callable[[bytes], Image.Image]) -> bytes | None:

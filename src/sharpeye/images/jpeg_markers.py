@@ -1,12 +1,16 @@
-"""Read the markers of a JPEG before its first scan: the frame, and how its samples are coded."""
+"""Read the markers of a JPEG: the frame, how its samples are coded, and where its scans end."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-SCAN = 0xDA
+START, END, SCAN = 0xD8, 0xD9, 0xDA
+_MAX_SEGMENTS = 20_000
+# Within a scan FF 00 is one byte of data, FF D0 to FF D7 separate intervals, and FF 01 is skipped.
+_NEXT_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def iter_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             continue
         length = int.from_bytes(data[at : at + 2], "big")
         yield marker, at + 2, min(at + length, len(data))
-        if marker in (SCAN, 0xD9):
+        if marker in (SCAN, END):
             return
         at += length
 
@@ -78,3 +82,25 @@ def read_frame(data: bytes) -> JpegFrame | None:
         elif marker == SCAN and frame and body:
             return JpegFrame(frame.size, frame.components, frame.progressive, body[0])
     return frame
+
+
+def count_scans(data: bytes) -> tuple[int, bool]:
+    """The number of scans of a JPEG, and whether the end marker follows them.
+
+    The bytes are read as decoders read them, so that nothing behind the end marker counts: phones
+    append a video there, which has bytes like any marker's. In a file of more segments than any
+    photograph has, all that looks like a scan counts.
+    """
+    scans, at = 0, 0
+    for marker, _, end in iter_segments(data):
+        at, scans = end, int(marker == SCAN)
+    for _ in range(_MAX_SEGMENTS):
+        match = _NEXT_SEGMENT.search(data, at)
+        if not scans or match is None:
+            return scans, False
+        marker, at = match[1][0], match.end()
+        if marker in (START, END):
+            return scans, marker == END
+        scans += marker == SCAN
+        at += int.from_bytes(data[at : at + 2], "big")
+    return data.count(b"\xff\xda"), False

@@ -31,7 +31,7 @@ from sharpeye.images.formats import (
     sniff,
 )
 from sharpeye.images.jpeg2000_header import read_codestream_header
-from sharpeye.images.jpeg_markers import read_frame
+from sharpeye.images.jpeg_markers import count_scans, read_frame
 from sharpeye.images.tiff_directory import (
     check_directory,
     count_pages,
@@ -165,9 +165,7 @@ def _header_problem(
     if format_ == JPEG:
         if pixels > _MAX_PIXELS_PER_BYTE * len(data):
             return f"damaged JPEG: {len(data)} bytes are too few for {width} x {height} pixels"
-        scans = data.count(b"\xff\xda")  # at most so many, as other data may hold these bytes
-        slow = scans > limits.jpeg_scans or scans * pixels > limits.scan_pixels
-        if scans > 1 and slow and (frame := read_frame(data)) and frame.buffered:
+        if scans := _slow_scans(data, pixels, limits):
             return f"{size} has {scans} scans, which take too long to decode; save it again"
     if format_ == JPEG2000:
         header = read_codestream_header(data)
@@ -181,6 +179,19 @@ def _header_problem(
     if _count_frames(image, data, format_, limit=limits.frames) > limits.frames:
         return f"a {format_} of more than the limit of {limits.frames:,} frames; save one of them"
     return None
+
+
+def _slow_scans(data: bytes, pixels: int, limits: DecodeLimits) -> int:
+    """The number of scans of a JPEG if they take too long to decode, otherwise 0."""
+
+    def is_slow(scans: int) -> bool:
+        total = scans * pixels
+        return scans > 1 and (scans > limits.jpeg_scans or total > limits.scan_pixels)
+
+    if not is_slow(data.count(b"\xff\xda")):  # at most so many, as other data may have these bytes
+        return 0
+    frame, (scans, _) = read_frame(data), count_scans(data)
+    return scans if frame and frame.buffered and is_slow(scans) else 0
 
 
 def _is_slow(image: Image.Image, limits: DecodeLimits) -> bool:

@@ -6,6 +6,7 @@ never replaced: a second run finds its files and changes nothing.
 
 import hashlib
 import io
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from PIL import Image
 from sharpeye.core import storage
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.parallel import parallel_map
+from sharpeye.core.paths import MAX_NAME_BYTES
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import Box, Rejected
 from sharpeye.data.file_walk import printable
@@ -206,7 +208,12 @@ class _CopyWriter:
         if suffix is None and len(source.same_name) > 1:
             raise ImageReadError(name, "it would be written as another image's name; rename it")
         stem = relative.stem if relative.suffix else relative.name
-        return self._target_folder(relative), stem, suffix or suffixes[0]
+        suffix = suffix or suffixes[0]
+        longest = max((augmentation.name for augmentation in self.augmentations), key=len)
+        excess = len(os.fsencode(f"{stem}{_MARK}{longest}{suffix}")) - MAX_NAME_BYTES
+        if excess > 0:  # A name that was cut might be another image's.
+            raise ImageReadError(name, f"its name is {excess} bytes too long for its copies' names")
+        return self._target_folder(relative), stem, suffix
 
     def _target_folder(self, relative: Path) -> Path:
         folder = storage.make_folder(self.target / relative.parent)

@@ -3,8 +3,8 @@
 from PIL import Image, ImageDraw, ImageFont
 
 from sharpeye.core.formatting import plain_percent
+from sharpeye.core.terminal import show
 from sharpeye.core.types import Prediction
-from sharpeye.predict.terminal import show
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 PixelBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharpeye.core.parallel import parallel_map
+from sharpeye.core.paths import name_that_fits
 from sharpeye.core.types import Prediction
 from sharpeye.errors import ImageReadError, UsageError
 from sharpeye.predict.predictor import ImageFile, Model, PredictResult, UnreadableImage
@@ -49,14 +50,15 @@ class OutputPaths:
             UsageError: the path lies in a folder of images, or outside the output folder.
         """
         root = next((s for s in self._sources if image != s and image.is_relative_to(s)), None)
-        relative = (image.relative_to(root) if root else Path(image.name)).with_suffix(suffix)
+        relative = image.relative_to(root) if root else Path(image.name)
         stem, number = relative.stem, 1
+        relative = relative.with_name(name_that_fits(stem, suffix))
         while relative.as_posix().casefold() in self._used:
             if not self._numbered:
                 self.clashes += 1
                 return None
             number += 1
-            relative = relative.with_name(f"{stem}-{number}{suffix}")
+            relative = relative.with_name(name_that_fits(stem, f"-{number}{suffix}"))
         self._used.add(relative.as_posix().casefold())
         target = self._folder / relative
         self._check(target)

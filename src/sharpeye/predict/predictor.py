@@ -16,7 +16,7 @@ from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import InputSpec, Prediction
-from sharpeye.data.file_walk import printable, walk_images
+from sharpeye.data.file_walk import original_name, printable, walk_images
 from sharpeye.errors import ImageReadError, ModelError, UsageError
 from sharpeye.images.boxes import from_input, to_pixels
 from sharpeye.images.decode import decode, read_file
@@ -323,6 +323,6 @@ def find_images(paths: Iterable[Path], ignored: Counter[str] | None = None) -> I
         for relative, file in listing.files:
             yield printable(str(path / relative)), file
         for item in listing.rejected:
-            yield UnreadableImage(printable(str(path / item.path)), item.reason)
+            yield UnreadableImage(printable(str(path / original_name(item.path))), item.reason)
         if ignored is not None:
             ignored.update(listing.ignored)

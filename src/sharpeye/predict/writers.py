@@ -6,8 +6,8 @@ from typing import TextIO
 
 from sharpeye.core.formatting import plain_percent
 from sharpeye.core.tables import TableWriter
+from sharpeye.core.terminal import show
 from sharpeye.predict.predictor import PredictResult, UnreadableImage
-from sharpeye.predict.terminal import show
 
 Writer = Callable[[PredictResult], None]
 

@@ -3,12 +3,15 @@
 from typing import Any
 
 from sharpeye.core.formatting import percent
+from sharpeye.core.terminal import show
 from sharpeye.errors import MissingExtra
 from sharpeye.report import wording
 
 
 def render(template: str, **context: Any) -> str:
     """A page as HTML: all text is escaped, and `context` must define every name.
+
+    Control characters and invisible marks are shown as on a terminal: a file's name has them.
 
     MissingExtra if Jinja2 is not installed.
     """
@@ -20,9 +23,15 @@ def render(template: str, **context: Any) -> str:
         loader=PackageLoader("sharpeye.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_show_text,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     texts = (wording.interval, wording.decimal, wording.compact, wording.plural, wording.duration)
     environment.filters |= {function.__name__: function for function in (percent, *texts)}
     return environment.get_template(template).render(context)
+
+
+def _show_text(value: Any) -> Any:
+    """A text without control characters; markup and numbers as they are."""
+    return show(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

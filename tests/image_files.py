@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from large_images import png
 from PIL import Image
 
+from large_images import png
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import decode
 from sharpeye.images.decode_limits import DecodeLimits

@@ -1,4 +1,4 @@
-"""Make names safe to print on a terminal; imports nothing heavy."""
+"""Make names safe to print on a terminal, and visible on a page; imports nothing heavy."""
 
 import re
 
