@@ -152,7 +152,7 @@ def _poolless(nodes: dict[str, Any], _: Any) -> None:
         (_loop, "it depends on itself"),
         (_lost, "lacks the node nowhere"),
         (_nameless, "has no node `input` or `Mul`"),
-        (_huge, "more than 1 GiB"),
+        (_huge, "more than 512 MiB"),
         (_infinite, "values that are no numbers"),
         (_short, "numbers for the shape"),
         (_poolless, "has no pooling"),
