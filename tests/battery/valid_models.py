@@ -11,7 +11,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "artefact"))
 
-from good_model import GoodModel, make_good_model, set_metadata, with_digest  # noqa: E402
+from good_model import GoodModel, make_good_model, set_metadata, with_digest
 
 __all__ = ("GoodModel", "make_good_model", "set_metadata", "with_digest")
 
@@ -101,6 +101,8 @@ def keras_archive(arrays: bytes | None = None, config: str | None = None, method
     with zipfile.ZipFile(buffer, "w", method) as archive:
         archive.writestr(zipfile.ZipInfo("config.json"), text if config is None else config, method)
         archive.writestr(
-            zipfile.ZipInfo("model.weights.h5"), hdf5("keras3") if arrays is None else arrays, method
+            zipfile.ZipInfo("model.weights.h5"),
+            hdf5("keras3") if arrays is None else arrays,
+            method,
         )
     return buffer.getvalue()

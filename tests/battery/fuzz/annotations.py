@@ -8,9 +8,25 @@ from sharpeye.images.voc_xml import VocObject, parse_voc, relative_box, write_vo
 
 TOKENS = (
     *(b"<annotation", b"<object>", b"</object>", b"<bndbox>", b"<xmin>", b"</xmin>", b"<ymax>"),
-    *(b"<size>", b"<width>", b"<name>", b"verified='yes'", b"1e7", b"-1", b"0.5", b"nan", b"<?xml "),
+    *(
+        b"<size>",
+        b"<width>",
+        b"<name>",
+        b"verified='yes'",
+        b"1e7",
+        b"-1",
+        b"0.5",
+        b"nan",
+        b"<?xml ",
+    ),
     *(b"<!DOCTYPE", b"<!ENTITY", b"<![CDATA[", b"]]>", b"&amp;", b"&#0;", b"&#x10ffff;", b"<!--"),
-    *(b"encoding='utf-16'", b"encoding='cp932'", b"encoding='gb18030'", b"\xff\xfe", b"\xef\xbb\xbf"),
+    *(
+        b"encoding='utf-16'",
+        b"encoding='cp932'",
+        b"encoding='gb18030'",
+        b"\xff\xfe",
+        b"\xef\xbb\xbf",
+    ),
     *(b"xmlns='x'", b"<difficult>", b"<filename>", b"encoding='idna'", b"standalone='yes'"),
 )
 _SIZE = (80, 60)

@@ -38,7 +38,11 @@ def seeds() -> list[bytes]:
         files.append(file.getvalue())
     for mode, format_ in (
         *(("w", tarfile.USTAR_FORMAT), ("w", tarfile.GNU_FORMAT), ("w", tarfile.PAX_FORMAT)),
-        *(("w:gz", tarfile.PAX_FORMAT), ("w:bz2", tarfile.PAX_FORMAT), ("w:xz", tarfile.PAX_FORMAT)),
+        *(
+            ("w:gz", tarfile.PAX_FORMAT),
+            ("w:bz2", tarfile.PAX_FORMAT),
+            ("w:xz", tarfile.PAX_FORMAT),
+        ),
     ):
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode=mode, format=format_) as tar:  # type: ignore[call-overload]

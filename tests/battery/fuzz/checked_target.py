@@ -24,7 +24,7 @@ class CheckedTarget:
         self.name, self.tokens = name, tuple[bytes, ...](module.TOKENS)
         self._seeds: Callable[[], list[bytes]] = module.seeds
         self._one_input: Callable[[bytes], None] = module.one_input
-        self._peak = 0
+        self._peak = -1
 
     def seeds(self) -> list[bytes]:
         """The inputs to start from: earlier findings, and those that the target makes."""
@@ -32,11 +32,12 @@ class CheckedTarget:
         return [*(file.read_bytes() for file in findings), *self._seeds()]
 
     def __call__(self, data: bytes) -> None:
-        self._peak = self._peak or _peak_bytes()
+        self._peak = _peak_bytes() if self._peak < 0 else self._peak
         started = time.process_time()
         self._one_input(data)
         seconds = time.process_time() - started
-        grown, self._peak = _peak_bytes() - self._peak, _peak_bytes()
+        peak = _peak_bytes()
+        grown, self._peak = peak - self._peak, peak
         assert seconds <= MAX_CPU_SECONDS, f"{seconds:.1f} s of CPU for {len(data)} bytes"
         assert grown <= MAX_GROWTH_BYTES, f"{grown / 2**20:.0f} MiB for {len(data)} bytes"
 

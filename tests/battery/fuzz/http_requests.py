@@ -4,6 +4,7 @@ An input is a request as text: `METHOD PATH`, headers, an empty line, the body.
 """
 
 import asyncio
+import atexit
 import base64
 import io
 import json
@@ -25,7 +26,11 @@ TOKENS = (
     *(b"POST /v1/predict", b"/v1/models/trees:predict", b"/v2/models/trees/infer", b"/versions/1"),
     *(b"/v2/repository/index", b"/v2/models/stats", b"?top=", b"GET /metrics", b"/openapi.json"),
     *(b"content-type: multipart/form-data; boundary=x", b"--x\r\n", b"--x--\r\n", b"filename="),
-    *(b"Content-Disposition: form-data; name=", b"inference-header-content-length: ", b"filename*="),
+    *(
+        b"Content-Disposition: form-data; name=",
+        b"inference-header-content-length: ",
+        b"filename*=",
+    ),
     *(b'"instances"', b'"b64"', b'"inputs"', b'"datatype"', b'"BYTES"', b'"UINT8"', b'"FP32"'),
     *(b'"shape"', b'"parameters"', b'"binary_data_size"', b'"value_range"', b'"data_format"'),
     *(b"data:image/png;base64,", b'"outputs"', b'"binary_data"', b"origin: http://a", b"host: b"),
@@ -35,6 +40,7 @@ TOKENS = (
 _FOLDER = Path(tempfile.mkdtemp(prefix="sharpeye-fuzz-"))
 make_good_model(_FOLDER)
 _LOOP = asyncio.new_event_loop()
+atexit.register(_LOOP.close)
 _APP = build_app(
     Model(open_model(_FOLDER / "good.onnx")),
     ServeSettings("trees", limits=RequestLimits(body_bytes=2**18, seconds=10), workers=1),
@@ -56,7 +62,9 @@ def seeds() -> list[bytes]:
         return "\n".join(lines).encode() + b"\n\n" + content
 
     part = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
-    form = part % (b"file", b'; filename="a.png"', image) + part % (b"top", b"", b"2") + b"--x--\r\n"
+    form = (
+        part % (b"file", b'; filename="a.png"', image) + part % (b"top", b"", b"2") + b"--x--\r\n"
+    )
     tensor = {"name": "x", "datatype": "UINT8", "shape": [1, 8, 9, 3]}
     in_json = {**tensor, "data": pixels.ravel().tolist()}
     files = {"name": "x", "datatype": "BYTES", "shape": [1], "data": [text]}

@@ -40,7 +40,12 @@ def seeds() -> list[bytes]:
         *((image, "WEBP", animated), (image, "BMP", {}), (image, "TIFF", {"exif": exif})),
         *((image, "TIFF", {"compression": "tiff_lzw"}), (wide, "TIFF", {})),
         *((alpha, "TIFF", {"compression": "tiff_adobe_deflate"}), (image, "JPEG2000", {})),
-        *((image, "PPM", {}), (image.convert("1"), "PPM", {}), (image, "TGA", {}), (image, "AVIF", {})),
+        *(
+            (image, "PPM", {}),
+            (image.convert("1"), "PPM", {}),
+            (image, "TGA", {}),
+            (image, "AVIF", {}),
+        ),
     )
     files = []
     for source, format_, options in variants:

@@ -131,7 +131,9 @@ _READERS: tuple[Callable[[bytes], object], ...] = (
 
 
 def seeds() -> list[bytes]:
-    manifest = {entry.key: entry.value for entry in onnx.load_from_string(_GOOD.model).metadata_props}
+    manifest = {
+        entry.key: entry.value for entry in onnx.load_from_string(_GOOD.model).metadata_props
+    }
     graph = frozen_graph(record=graph_record()).SerializeToString()
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
@@ -141,7 +143,13 @@ def seeds() -> list[bytes]:
     files = (
         *((0, _GOOD.model), (1, _GOOD.model), (2, manifest["sharpeye"].encode())),
         *((3, json.dumps(_RECORD).encode()), (4, _GOOD.archive)),
-        *((5, _GOOD.members["samples/expected.json"]), (6, keras_archive()), (7, graph), (7, packed.getvalue()), (8, graph)),
+        *(
+            (5, _GOOD.members["samples/expected.json"]),
+            (6, keras_archive()),
+            (7, graph),
+            (7, packed.getvalue()),
+            (8, graph),
+        ),
         *((7, gzip.compress(graph)), (8, packed.getvalue())),
     )
     return [bytes([number]) + content for number, content in files]

@@ -22,7 +22,17 @@ from sharpeye.runs.run_directory import Run
 TOKENS = (
     *(b"path", b"label", b"part", b"sha256", b"group", b"reason", b"from", b"to", b"folder"),
     *(b"suggested", b"train", b"test", b'""', b'"\r\n"', b"\r", b"\0", b"sep=;\n", b"\xef\xbb\xbf"),
-    *(b"\xff\xfe", b"[train]", b"[split]", b"epochs = ", b"seed = 1", b"'''", b'"""', b"[[", b"{a="),
+    *(
+        b"\xff\xfe",
+        b"[train]",
+        b"[split]",
+        b"epochs = ",
+        b"seed = 1",
+        b"'''",
+        b'"""',
+        b"[[",
+        b"{a=",
+    ),
     *(b"inf", b"nan", b"NaN", b"1e999", b"0x", b"1979-05-27T07:32:00Z", b"\\u0000", b"\\ud800"),
     *(b"# format: 2", b'{"test": {', b"[[[[[[[[", b"a.b.c.d", b"null", b"-Infinity"),
 )
@@ -30,7 +40,7 @@ _FOLDER = Path(tempfile.mkdtemp(prefix="sharpeye-fuzz-"))
 _RUN, _PHOTOS, _FILE = _FOLDER / "run", _FOLDER / "photos", _FOLDER / "table"
 for _label in ("ash", "birch"):
     (_PHOTOS / _label).mkdir(parents=True)
-    Image.new("RGB", (9, 8), _label == "ash" and "red" or "blue").save(_PHOTOS / _label / "1.png")
+    Image.new("RGB", (9, 8), (_label == "ash" and "red") or "blue").save(_PHOTOS / _label / "1.png")
 _RUN.mkdir()
 (_RUN / layout.BUNDLE).write_text("{}")
 
@@ -98,9 +108,7 @@ def seeds() -> list[bytes]:
     header, split = ",".join(FIX_COLUMNS), "path,label,part,sha256,group\n"
     fixes = f"{header}\nash/1.png,ash,birch,0.9,x\n".encode()
     undo = f"{','.join(UNDO_COLUMNS)}\nash/9.png,birch/9.png,{_PHOTOS}\n".encode()
-    plan = plan_to_toml(
-        make_plan(Config(), {"train.epochs": [1, 2]}, {}, rank_by="loss")
-    )
+    plan = plan_to_toml(make_plan(Config(), {"train.epochs": [1, 2]}, {}, rank_by="loss"))
     texts = (
         b'path,label\n"a ""b"",\r.png",ash\n',
         "path;label\r\nä.png;Käfer\r\n".encode("utf-8-sig"),
