@@ -47,7 +47,8 @@ async def _error_response(request: Request, error: Exception) -> Response:
             return refusal_response(error)
         case HTTPException():
             # `request.url` would decode the query, which may be any bytes.
-            text = f"{request.method} {request.scope['path'][:200]}: {error.detail}; see /openapi.json"
+            path = request.scope["path"][:200]
+            text = f"{request.method} {path}: {error.detail}; see /openapi.json"
             return json_response({"error": text}, error.status_code, dict(error.headers or {}))
         case RequestValidationError():
             return json_response({"error": str(error.errors()[0].get("msg", "invalid"))}, 422)
