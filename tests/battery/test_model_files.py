@@ -276,7 +276,7 @@ _GRAPHS: dict[str, Any] = {
     "input_far": _record(input={"height": 10**9, "width": 32}),
     "input_text": _record(input="32x32"),
     "terabytes": lambda graph: _add_huge(graph, 2**45),
-    "gigabytes": lambda graph: _add_huge(graph, 2**31),
+    "gigabytes": lambda graph: _add_huge(graph, 10**9),
 }
 
 

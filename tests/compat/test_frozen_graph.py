@@ -268,6 +268,13 @@ def test_without_tensorflow_the_error_says_what_to_install(
     assert "pip install 'sharpeye[train]'" in one_line(capsys.readouterr().err)
 
 
+@pytest.mark.slow  # TensorFlow writes the graphs
+def test_a_graph_whose_values_fill_gigabytes_is_refused(label_image: LabelImage) -> None:
+    output = label_image("--graph", "filling.pb", "--labels", "labels.txt", "flower.png")
+    assert output.code == 4
+    assert "filling.pb is refused: its values take more than 1 GiB" in one_line(output.err)
+
+
 @pytest.mark.parametrize("number", [10**400, "9" * 400, None, [1]])
 def test_a_record_with_a_scale_that_is_no_number_is_damaged(number: object) -> None:
     graph = GraphDef()

@@ -17,7 +17,7 @@ from sharpeye.compat.endless_graphs import refuse_endless
 from sharpeye.core.formatting import name_list
 from sharpeye.core.safe_parse import parse_json
 from sharpeye.core.types import InputSpec
-from sharpeye.errors import ModelError, UsageError
+from sharpeye.errors import ModelError, UsageError, one_line
 from sharpeye.models.weights.graph_def import parse_graph_def as parse_message
 
 # The output node of a graph that SharpEye wrote has this attribute: bytes, JSON.
@@ -149,7 +149,7 @@ def read_record(definition: Any, file: Path) -> GraphRecord | None:
         if not (math.isfinite(record.mean) and math.isfinite(record.std) and record.std):
             raise ValueError(f"mean {record.mean:g}, std {record.std:g}")
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise ModelError(f"{file}: its record {RECORD_KEY} is damaged ({reason})") from None
     return record
 
