@@ -146,7 +146,7 @@ def _poolless(nodes: dict[str, Any], _: Any) -> None:
 
 
 def _inputless(nodes: dict[str, Any], _: Any) -> None:
-    first(nodes, "Conv2D").ClearField("input")
+    first(nodes, "Relu6").ClearField("input")
 
 
 @pytest.mark.parametrize(

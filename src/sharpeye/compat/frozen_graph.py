@@ -165,8 +165,8 @@ def _check_memory(graph: Any, file: Path) -> None:
             count += math.prod(side or 1 for side in sides) * tensor.dtype.size
             if count > _MAX_VALUE_BYTES:
                 raise ModelError(
-                    f"{file} is refused: its values take more than {_MAX_VALUE_BYTES >> 30} GiB for "
-                    f"one image, up to its node {operation.name}"
+                    f"{file} is refused: its values for one image take more than "
+                    f"{_MAX_VALUE_BYTES >> 30} GiB, up to its node {operation.name}"
                 )
 
 
