@@ -272,7 +272,8 @@ def test_without_tensorflow_the_error_says_what_to_install(
 def test_a_graph_whose_values_fill_gigabytes_is_refused(label_image: LabelImage) -> None:
     output = label_image("--graph", "filling.pb", "--labels", "labels.txt", "flower.png")
     assert output.code == 4
-    assert "filling.pb is refused: its values for one image take more than 1 GiB" in one_line(output.err)
+    line = one_line(output.err)
+    assert line.startswith("error: filling.pb is refused: its values for one image take more than")
 
 
 @pytest.mark.parametrize("number", [10**400, "9" * 400, None, [1]])
