@@ -163,7 +163,7 @@ _hdf5(
     lambda group, folder: group.create_dataset("k", (2**26,), "f4", compression=9, fillvalue=1),
 )
 _hdf5("chunk_bomb", lambda group, folder: _chunk(group, size=2**29, packed=_zeros(2**31)))
-_hdf5("longer_chunk", lambda group, folder: _chunk(group, size=4, packed=_zeros(2**31)))
+_hdf5("longer_chunk", lambda group, folder: _chunk(group, size=2**20, packed=_zeros(2**31)))
 _hdf5("cycle", _cycle)
 _hdf5(
     "objects",
