@@ -83,7 +83,7 @@ def read_weight_file(path: Path) -> WeightFile:
     except (MemoryError, RecursionError) as error:
         raise ModelError(f"{path} is too large or too deep to be read") from error
     except Exception as error:  # HDF5 and zip raise many exceptions for damaged files.
-        raise ModelError(f"{path} is damaged: {one_line(error, None)}") from None
+        raise ModelError(f"{path} is damaged: {one_line(error)}") from None
     content = _REFUSED.get(head[:1], f"it begins with {head!r}")
     raise ModelError(f"{path} is no file of weights that is known: {content}; {_ALLOWED}")
 
