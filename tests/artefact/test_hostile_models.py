@@ -1,6 +1,7 @@
 """Hostile models, made here: each is refused in one line with exit code 4, and touches nothing."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -241,6 +242,9 @@ def test_a_hostile_model_is_not_exported_or_evaluated(
         lambda raw: raw["pictures"][0].update(probs=[0.0, 0.0, 1.0]),
         lambda raw: raw["pictures"][0].update(probs=[1.0]),
         lambda raw: raw["pictures"][0].update(probs="all"),
+        lambda raw: raw["pictures"][0].update(probs=[10**400, 0, 0]),
+        lambda raw: raw["pictures"][0].update(probs=[math.nan] * 3),
+        lambda raw: raw["pictures"][0].update(box=[10**400, 0, 0, 0]),
         lambda raw: raw["pictures"][0].update(file="../canary.txt"),
         lambda raw: raw["pictures"][0].update(file=7),
         lambda raw: raw.update(pictures=7),

@@ -460,3 +460,22 @@ def test_a_pipe_is_no_archive_and_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.zip")
     with pytest.raises(EnvironmentFault, match=r"a\.zip: not a regular file"):
         extract_archive(tmp_path / "a.zip", tmp_path / "new")
+
+
+@pytest.mark.parametrize("suffix", ["tar", "zip"])
+def test_a_long_name_is_shortened_in_the_message(suffix: str, tmp_path: Path) -> None:
+    file = make(tmp_path / f"x.{suffix}", [("a" * 40_000, b"x")])
+    with pytest.raises(
+        ModelError, match=r"its member 'a{100}\.\.\.' has too long a name"
+    ) as caught:
+        extract_archive(file, tmp_path / "new")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_name_of_another_length_in_a_header_is_shortened(tmp_path: Path) -> None:
+    file = make(tmp_path / "x.zip", [("a" * 30_000, b"x")])
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b"a" * 30_000, b"b" * 200 + b"a" * 29_800, 1))
+    with pytest.raises(ModelError) as caught:
+        extract_archive(file, tmp_path / "new")
+    assert len(str(caught.value)) < 500

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from label_image_process import LabelImage
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from runner import one_line
 from sharpeye.cli.app import run
+from sharpeye.compat.graph_reader import RECORD_KEY, read_record
+from sharpeye.errors import ModelError
 
 LABELS = ("daisy", "rose", "sunflower", "tulip")
 PRINTED = 1e-5  # scores have five decimals
@@ -263,3 +266,21 @@ def test_without_tensorflow_the_error_says_what_to_install(
     graph, image = str(graphs / "tiny.pb"), str(graphs / "flower.png")
     assert run(["label-image", "--graph", graph, image]) == 5
     assert "pip install 'sharpeye[train]'" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.slow  # TensorFlow writes the graphs
+def test_a_graph_whose_values_fill_gigabytes_is_refused(label_image: LabelImage) -> None:
+    output = label_image("--graph", "filling.pb", "--labels", "labels.txt", "flower.png")
+    assert output.code == 4
+    line = one_line(output.err)
+    assert line.startswith("error: filling.pb is refused: its values for one image take more than")
+
+
+@pytest.mark.parametrize("number", [10**400, "9" * 400, None, [1]])
+def test_a_record_with_a_scale_that_is_no_number_is_damaged(number: object) -> None:
+    graph = GraphDef()
+    layers = {"input_layer": "a", "output_layer": "b", "mean": number, "std": 1}
+    raw = {"labels": ["a"], "input": {"height": 9, "width": 9}, "graph": layers}
+    graph.node.add(name="b").attr[RECORD_KEY].s = json.dumps(raw).encode()
+    with pytest.raises(ModelError, match=r"g\.pb: its record _sharpeye is damaged"):
+        read_record(graph, Path("g.pb"))

@@ -110,6 +110,12 @@ def hiding_in_a_function() -> None:
     tiny()
 
 
+def filling() -> None:
+    """A few bytes that become 4 GB."""
+    pixels = tf.placeholder(tf.float32, [None, 32, 32, 3], "input")
+    network(pixels + tf.reduce_max(tf.fill([10**9], 0.0)), seed=1)
+
+
 def with_while() -> None:
     pixels = tf.placeholder(tf.float32, [None, 32, 32, 3], "input")
     network(tf.while_loop(lambda _: True, lambda x: x + 1, [pixels]), seed=1)
@@ -222,6 +228,7 @@ def main(folder: Path) -> None:
         "writing.pb": frozen(writing),
         "calling_python.pb": frozen(calling_python),
         "mapping_a_file.pb": frozen(mapping_a_file),
+        "filling.pb": frozen(filling),
         "hiding_in_a_function.pb": frozen(hiding_in_a_function),
     }
     graphs |= {

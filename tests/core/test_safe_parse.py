@@ -128,6 +128,8 @@ def test_a_hostile_value_is_named_in_a_short_line(text: str, message: str, tmp_p
         "1" * 5000,
         "NaN",
         "1e999",
+        "9" * 301,
+        '{"a": -' + "9" * 400 + "}",
         '{"a": 1, "a": 2}',
         "",
         "\xff",

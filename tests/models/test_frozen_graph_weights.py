@@ -145,6 +145,10 @@ def _poolless(nodes: dict[str, Any], _: Any) -> None:
         node.op = "Relu" if node.op in ("Mean", "AvgPool") else node.op
 
 
+def _inputless(nodes: dict[str, Any], _: Any) -> None:
+    first(nodes, "Relu6").ClearField("input")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -152,10 +156,11 @@ def _poolless(nodes: dict[str, Any], _: Any) -> None:
         (_loop, "it depends on itself"),
         (_lost, "lacks the node nowhere"),
         (_nameless, "has no node `input` or `Mul`"),
-        (_huge, "more than 1 GiB"),
+        (_huge, "more than 512 MiB"),
         (_infinite, "values that are no numbers"),
         (_short, "numbers for the shape"),
         (_poolless, "has no pooling"),
+        (_inputless, "is not a graph of mobilenet_0.25_128, or is damaged: list index out"),
     ],
 )
 def test_a_graph_that_is_no_such_network_is_refused(
@@ -180,6 +185,9 @@ def test_the_network_and_its_size_must_be_those_of_the_model(network: Path) -> N
         ({"quantized_graph.pb": b"x"}, r"holds no frozen graph"),
         ({"../../frozen_graph.pb": b"<html>"}, "is not a frozen TensorFlow graph, or is damaged"),
         ({"frozen_graph.pb": bytes(100 * 2**20)}, "unpacks to more than"),
+        ({"frozen_graph.pb": b"\x0a\x00" * 600_000}, "it has more than 500,000 fields"),
+        ({"frozen_graph.pb": b"\x0a\x90\xa1\x0f" + b"\x1a\x00" * 123_400}, "is damaged"),
+        ({"frozen_graph.pb": b"\x0a\xff\xff"}, "is damaged"),
     ],
 )
 def test_an_archive_is_read_and_never_unpacked(

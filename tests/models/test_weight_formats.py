@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from sharpeye.errors import ModelError, UsageError
-from sharpeye.models.weights import hdf5
+from sharpeye.errors import EnvironmentFault, ModelError, UsageError
+from sharpeye.models.weights import hdf5, weight_file_check
 from sharpeye.models.weights.hdf5 import snake_case, split_number
+from sharpeye.models.weights.weight_file_check import check_weight_file
 from sharpeye.models.weights.weight_files import read_weight_file
 
 VALUES = np.arange(6, dtype="float32").reshape(2, 3)
@@ -288,7 +290,9 @@ def test_groups_inside_themselves_are_read_once(tmp_path: Path) -> None:
     [
         (bytes(2**26), "{}", "model.weights.h5 in it unpacks to 67108864 bytes"),
         (b"x", " " * 2**26, "config.json in it unpacks to 67108864 bytes"),
-        (b"x", "[" * 100_000, "too deep"),
+        (b"x", "9" * 5000, "a number is too large"),
+        (b"x", "NaN", "is not a number"),
+        (b"x", "[" * 100_000, "too deeply"),
         (b"x", "{", "is damaged"),
         (b"x", "{}", "is damaged"),
         (b"x", '{"config": {"layers": [1]}}', "is damaged"),
@@ -297,3 +301,43 @@ def test_groups_inside_themselves_are_read_once(tmp_path: Path) -> None:
 def test_bad_archives_are_refused(arrays: bytes, config: str, reason: str, tmp_path: Path) -> None:
     file = archive(tmp_path / "x.keras", arrays, config, zipfile.ZIP_DEFLATED)
     assert reason in refusal(file)
+
+
+# --- in a process with limits ---------------------------------------------------------------------
+
+
+def chunk_bomb(count: int) -> Change:
+    """A weight of one number in a chunk that unpacks to so many bytes."""
+
+    def change(group: h5py.Group) -> None:
+        del group["conv/kernel:0"]
+        options = {"maxshape": (None,), "chunks": (count // 4,), "compression": "gzip"}
+        data = group.create_dataset("conv/kernel:0", (1,), "f4", **options)
+        data.id.write_direct_chunk((0,), zlib.compress(bytes(count), 9))
+
+    return change
+
+
+def test_a_file_that_the_library_cannot_bear_is_refused(tmp_path: Path) -> None:
+    file = legacy(tmp_path / "x.h5", chunk_bomb(2**29))
+    with pytest.raises(ModelError, match="is damaged") as caught:
+        check_weight_file(file)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_process_that_is_killed_means_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: str) -> None:
+        raise EnvironmentFault("it ended with status -9")
+
+    monkeypatch.setattr(weight_file_check, "run_module", killed)
+    with pytest.raises(ModelError, match=r"x\.h5 is damaged: .* \(it ended with status -9\)"):
+        check_weight_file(legacy(tmp_path / "x.h5"))
+
+
+def test_good_weights_pass_the_limits(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=(1000, 3000)).astype("float16")
+    check_weight_file(legacy(tmp_path / "x.h5", replaced(noise, compression="gzip")))
+    zeros = np.zeros((500, 500), "float32")
+    check_weight_file(legacy(tmp_path / "y.h5", replaced(zeros, compression="gzip")))

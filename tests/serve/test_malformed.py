@@ -159,6 +159,7 @@ def malformed_http(random: Random, port: int) -> None:
         b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n",
         b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nHost: b\r\n\r\n",
         b"GET /%ff%fe%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /nothing?\xf5 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET http://evil.test/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",

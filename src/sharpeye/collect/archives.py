@@ -20,7 +20,7 @@ from sharpeye.core.archive_members import ArchiveRefused, Member, read_members
 from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.core.regular_files import open_regular
 from sharpeye.data.system_names import is_system_name
-from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError
+from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError, one_line
 
 MAX_MEMBERS = 1_000_000
 MAX_BYTES = 20 * 2**30  # unpacked
@@ -76,7 +76,7 @@ def _archive_errors(archive: Path) -> Iterator[None]:
         # Decompressors give an OSError no number; EINVAL comes from a seek to before the start.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        reason = str(error) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise ModelError(
             f"{archive} is damaged, or is no zip or tar archive: {reason}; nothing was unpacked"
         ) from None
@@ -95,7 +95,7 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
         entry = (path, member.is_folder)
         refusal = _bad_name(member.name) or member.refusal or _add_entry(entry, entries)
         if refusal:
-            raise ArchiveRefused(f"its member {member.name!r} {refusal}")
+            raise ArchiveRefused(f"its member {_shorten(member.name)} {refusal}")
         target = folder / path
         if member.is_folder:
             target.mkdir(parents=True, exist_ok=True)
@@ -107,6 +107,11 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
     if not count:
         raise ArchiveRefused("there is no file in it")
     return count
+
+
+def _shorten(name: str) -> str:
+    """A member's name for a message; the format allows a megabyte."""
+    return repr(name if len(name) <= 100 else name[:100] + "...")
 
 
 def _leads_out(name: str) -> bool:
@@ -138,7 +143,7 @@ def _add_entry(new: _Entry, entries: dict[str, _Entry]) -> str:
         entry = (ancestor, is_folder or ancestor != path)
         first = entries.setdefault(_spelling(str(ancestor)), entry)
         if first[0] != ancestor:
-            return f"is {str(first[0])!r} in another spelling"
+            return f"is {_shorten(str(first[0]))} in another spelling"
         if first is not entry and not (first[1] and entry[1]):
             return "is there twice"
     return ""

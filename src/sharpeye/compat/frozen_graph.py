@@ -26,6 +26,8 @@ from sharpeye.core.arrays import Array, Floats, Pixels
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import MissingExtra, ModelError, UsageError, one_line
 
+# Inception v3 takes 0.3 GB with its weights.
+_MAX_VALUE_BYTES = 2**30
 _INCEPTION_SIDE, _SIDE = 299, 224  # pixels
 _INPUT_DEFAULTS = {"channels": 3, "fit": "stretch", "filter": "bilinear_asymmetric"}
 
@@ -136,6 +138,7 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
     except Exception as error:  # ValueError, KeyError, IndexError or any of TensorFlow's own
         reason = one_line(error) or type(error).__name__
         raise ModelError(f"{file} is not a graph that runs: {reason}") from None
+    _check_memory(graph, file)
     mean, std = _find_scale(flags, record)
     return FrozenGraph(
         file=file,
@@ -148,6 +151,23 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
         _input_tensor=input_tensor,
         _output_tensor=output_tensor,
     )
+
+
+def _check_memory(graph: Any, file: Path) -> None:
+    """Refuse a graph whose values for one image take too much memory, before any is computed.
+
+    A node of a few bytes can fill terabytes. TensorFlow infers the shapes from the constants.
+    """
+    count = 0
+    for operation in graph.get_operations():
+        for tensor in operation.outputs:
+            sides = tensor.shape.as_list() if tensor.shape.rank is not None else ()
+            count += math.prod(side or 1 for side in sides) * tensor.dtype.size
+            if count > _MAX_VALUE_BYTES:
+                raise ModelError(
+                    f"{file} is refused: its values for one image take more than "
+                    f"{_MAX_VALUE_BYTES >> 30} GiB, up to its node {operation.name}"
+                )
 
 
 def _import_tensorflow(file: Path) -> Any:

@@ -6,7 +6,6 @@ that opens a file, connects to another machine, calls Python, or may run without
 Source: TensorFlow's SECURITY.md ("TensorFlow models are programs").
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from typing import Any
 
 from sharpeye.compat.endless_graphs import refuse_endless
 from sharpeye.core.formatting import name_list
+from sharpeye.core.safe_parse import parse_json
 from sharpeye.core.types import InputSpec
-from sharpeye.errors import ModelError, UsageError
+from sharpeye.errors import ModelError, UsageError, one_line
+from sharpeye.models.weights.graph_def import parse_graph_def as parse_message
 
 # The output node of a graph that SharpEye wrote has this attribute: bytes, JSON.
 RECORD_KEY = "_sharpeye"
@@ -76,19 +77,12 @@ def parse_graph_def(data: bytes, file: Path) -> Any:
     Raises:
         ModelError: not a GraphDef, or with a forbidden operation.
     """
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
-    definition = GraphDef()
     try:
-        definition.ParseFromString(data)
-    except DecodeError:
-        definition = GraphDef()
-    if not definition.node:
-        raise ModelError(
-            f"{file} is not a frozen TensorFlow graph, or is damaged: {len(data)} bytes, starts "
-            f"with {data[:12]!r}; give the .pb file that retrain.py wrote"
-        )
+        definition = parse_message(data, GraphDef(), str(file))
+    except ModelError as error:
+        raise ModelError(f"{error}; give the .pb file that retrain.py wrote") from None
     refuse_endless(definition, file)
     _refuse_programs(definition, file)
     return definition
@@ -139,7 +133,7 @@ def read_record(definition: Any, file: Path) -> GraphRecord | None:
     if not texts:
         return None
     try:
-        raw = json.loads(texts[-1])
+        raw = parse_json(texts[-1])
         graph = raw["graph"]
         record = GraphRecord(
             labels=tuple(raw["labels"]),
@@ -154,8 +148,8 @@ def read_record(definition: Any, file: Path) -> GraphRecord | None:
             raise TypeError("a name that is no text")
         if not (math.isfinite(record.mean) and math.isfinite(record.std) and record.std):
             raise ValueError(f"mean {record.mean:g}, std {record.std:g}")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise ModelError(f"{file}: its record {RECORD_KEY} is damaged ({reason})") from None
     return record
 

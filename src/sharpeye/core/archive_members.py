@@ -159,7 +159,7 @@ def _tar_refusal(info: tarfile.TarInfo) -> str:
 def _open(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     content = archive.extractfile(info)
     if content is None:
-        raise ArchiveRefused(f"its member {info.name!r} has no content")
+        raise ArchiveRefused(f"its member {info.name!r:.100} has no content")
     return content
 
 

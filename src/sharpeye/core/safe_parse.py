@@ -16,6 +16,8 @@ from sharpeye.core.regular_files import read_regular_file
 MAX_JSON_BYTES = 16 * 2**20
 MAX_TOML_BYTES = 2**20
 
+_MAX_DIGITS = 300  # of a whole number in JSON
+
 # Of TOML. Our files have at most 3 keys in a row, 2 levels of brackets, and words of 20 characters.
 _MAX_KEYS, _MAX_DEPTH, _MAX_WORD_CHARACTERS = 8, 16, 100
 
@@ -51,6 +53,7 @@ def parse_json(text: str | bytes) -> Any:
             object_pairs_hook=_make_object,
             parse_constant=_reject_constant,
             parse_float=_parse_float,
+            parse_int=_parse_int,
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -68,6 +71,13 @@ def _parse_float(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError("a number is too large")
     return value
+
+
+def _parse_int(text: str) -> int:
+    # A larger whole number is an OverflowError wherever it meets a float.
+    if len(text) > _MAX_DIGITS:
+        raise ValueError("a number is too large")
+    return int(text)
 
 
 def _reject_constant(name: str) -> None:

@@ -140,10 +140,11 @@ class InputSpec:
             (spec.width, 1, 4096),
             (spec.pad_value, 0, 255),
             (spec.bit_depth, 8, MAX_BIT_DEPTH),
+            (spec.channels, 1, 3),
         )
         numbers_ok = all(type(v) is int and low <= v <= high for v, low, high in ranges)
         words_ok = spec.fit in RESIZE_MODES and spec.filter in FILTERS
-        if not numbers_ok or not words_ok or spec.channels not in (1, 3):
+        if not numbers_ok or not words_ok or spec.channels == 2:
             raise ModelError(f"the model's input is out of range: {raw}")
         return spec
 

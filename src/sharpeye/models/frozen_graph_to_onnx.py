@@ -21,7 +21,7 @@ import numpy as np
 
 from sharpeye.core.arrays import Array
 from sharpeye.core.processes import run_child
-from sharpeye.errors import MissingExtra, ModelError
+from sharpeye.errors import MissingExtra, ModelError, SharpEyeError, one_line
 from sharpeye.models.frozen_graph_nodes import FrozenNodes, Node
 from sharpeye.models.onnx_emitter import checked_model
 from sharpeye.models.registry import get_spec
@@ -39,10 +39,23 @@ def convert(name: str, weights: str, *, size: str, out: str) -> str:
         ModelError: the file is damaged, or holds another network than the model.
     """
     try:
-        import onnx
+        import onnx  # noqa: F401
     except ImportError:
         raise MissingExtra("onnx", "train", f"preparing {name}") from None
-    file, spec = Path(weights), get_spec(name)
+    file = Path(weights)
+    try:
+        return _convert(file, name, size, out)
+    except (SharpEyeError, OSError, MemoryError):
+        raise
+    except Exception as error:  # of onnx, NumPy or protobuf, for a graph that makes no sense
+        reason = one_line(error) or type(error).__name__
+        raise ModelError(f"{file} is not a graph of {name}, or is damaged: {reason}") from None
+
+
+def _convert(file: Path, name: str, size: str, out: str) -> str:
+    import onnx
+
+    spec = get_spec(name)
     height, width = map(int, size.split("x"))
     nodes = FrozenNodes(read_frozen_graph(file), file)
     model = _Translation(nodes).to_onnx(name, (height, width, spec.input.channels))

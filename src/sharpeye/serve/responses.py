@@ -46,7 +46,9 @@ async def _error_response(request: Request, error: Exception) -> Response:
         case RequestRefused():
             return refusal_response(error)
         case HTTPException():
-            text = f"{request.method} {request.url.path[:200]}: {error.detail}; see /openapi.json"
+            # `request.url` would decode the query, which may be any bytes.
+            path = request.scope["path"][:200]
+            text = f"{request.method} {path}: {error.detail}; see /openapi.json"
             return json_response({"error": text}, error.status_code, dict(error.headers or {}))
         case RequestValidationError():
             return json_response({"error": str(error.errors()[0].get("msg", "invalid"))}, 422)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sharpeye.core.formatting import name_list
 from sharpeye.errors import ModelError
 from sharpeye.models.weights.hdf5 import LayerArrays, Scope, snake_case, split_number
+from sharpeye.models.weights.weight_file_check import check_weight_file
 from sharpeye.models.weights.weight_files import WeightFile, read_weight_file
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def load_weight_file(model: "keras.Model", path: Path) -> str:
         ModelError: the file is damaged, has forbidden content, or does not fit the model.
         MissingExtra: h5py is not installed.
     """
+    check_weight_file(path)
     return describe(path, assign_weights(model, read_weight_file(path)))
 
 

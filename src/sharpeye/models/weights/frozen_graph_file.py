@@ -15,6 +15,7 @@ from typing import Any
 
 from sharpeye.core.archive_members import ArchiveRefused, read_members
 from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, one_line
+from sharpeye.models.weights.graph_def import parse_graph_def
 
 # Names in the archives, the best first; quantized_graph.pb has kernels of 8 bits, and is not read.
 _NAMES = ("frozen_graph.pb", "classify_image_graph_def.pb", "_frozen.pb", ".pb")
@@ -46,22 +47,11 @@ def read_frozen_graph(file: Path) -> Any:
         MissingExtra: TensorBoard, which has the format, is not installed.
     """
     try:
-        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from tensorboard.compat.proto.graph_pb2 import GraphDef
     except ImportError:
         raise MissingExtra("tensorboard", "train", f"reading {file}") from None
     name, data = _read_graph_bytes(file)
-    graph = GraphDef()
-    try:
-        graph.ParseFromString(data)
-    except DecodeError:
-        graph = GraphDef()
-    if not graph.node:
-        raise ModelError(
-            f"{name} is not a frozen TensorFlow graph, or is damaged: {len(data)} bytes, starts "
-            f"with {data[:12]!r}"
-        )
-    return graph
+    return parse_graph_def(data, GraphDef(), name)
 
 
 def _read_graph_bytes(file: Path) -> tuple[str, bytes]:

@@ -7,7 +7,6 @@ names.
 """
 
 import io
-import json
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sharpeye.core.safe_parse import MAX_JSON_BYTES, parse_json
 from sharpeye.errors import MissingExtra, ModelError, UsageError, one_line
 from sharpeye.models.weights.hdf5 import (
     FREE_BYTES,
@@ -83,7 +83,7 @@ def read_weight_file(path: Path) -> WeightFile:
     except (MemoryError, RecursionError) as error:
         raise ModelError(f"{path} is too large or too deep to be read") from error
     except Exception as error:  # HDF5 and zip raise many exceptions for damaged files.
-        raise ModelError(f"{path} is damaged: {one_line(error, None)}") from None
+        raise ModelError(f"{path} is damaged: {one_line(error)}") from None
     content = _REFUSED.get(head[:1], f"it begins with {head!r}")
     raise ModelError(f"{path} is no file of weights that is known: {content}; {_ALLOWED}")
 
@@ -105,7 +105,7 @@ def _read_zip(archive: zipfile.ZipFile) -> tuple[dict[str, str], bytes]:
         torch = any(name.endswith("data.pkl") for name in members)
         kind = "PyTorch's, with a pickle" if torch else f"without {_ARRAYS} and {_CONFIG}"
         raise ModelError(f"it is a zip archive {kind}; {_ALLOWED}")
-    config = json.loads(_member(archive, _CONFIG, 64 * 2**20))
+    config = parse_json(_member(archive, _CONFIG, MAX_JSON_BYTES))
     names = dict(_names(config, "layers", recurse=True))
     return names, _member(archive, _ARRAYS, MAX_BYTES)
 
