@@ -54,27 +54,36 @@ class Member:
 _Members = Generator[Member, None, None]
 
 
-def read_members(file: IO[bytes], limit: int) -> _Members:
+def read_members(file: IO[bytes], limit: int, *, max_members: int) -> _Members:
     """The members in the archive's order; after the last one, the archive's end is verified.
 
     Args:
         limit: largest number of unpacked bytes.
 
     Raises:
-        ArchiveRefused: the limit is passed, or a tar is cut short.
+        ArchiveRefused: a limit is passed, or a tar is cut short.
         Exception: of any kind, if an archive is damaged.
     """
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"PK"):
-        return _zip_members(file, limit)
+        return _zip_members(file, limit, max_members)
     decompress = next((f for start, f in _DECOMPRESSORS.items() if magic.startswith(start)), None)
-    return _tar_members(file, decompress, limit)
+    return _counted(_tar_members(file, decompress, limit), max_members)
 
 
-def _zip_members(file: IO[bytes], limit: int) -> _Members:
+def _counted(members: _Members, max_members: int) -> _Members:
+    for number, member in enumerate(members):
+        if number == max_members:
+            raise _too_many(max_members)
+        yield member
+
+
+def _zip_members(file: IO[bytes], limit: int, max_members: int) -> _Members:
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
+        if len(infos) > max_members:
+            raise _too_many(max_members)
         if sum(info.file_size for info in infos) > limit:  # zipfile reads at most these
             raise _too_large(limit)
         names = _zip_names(infos)
@@ -188,6 +197,10 @@ class _LimitedReader(io.BufferedIOBase):
 
     def tell(self) -> int:
         return self._position
+
+
+def _too_many(max_members: int) -> ArchiveRefused:
+    return ArchiveRefused(f"it has more than {max_members:,} members")
 
 
 def _too_large(limit: int) -> ArchiveRefused:
