@@ -73,9 +73,17 @@ def failing(words: str = "") -> Iterator[None]:
         raise LossError("it was fetched")
 
 
-def test_private_addresses(tally: Tally, tier: Tier, connected: list[str], tmp_path: Path) -> None:
+def test_private_addresses(
+    tally: Tally,
+    tier: Tier,
+    connected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Addresses of private networks, in every spelling, in a list of URLs and as redirects."""
+    monkeypatch.setattr(url_downloads, "PAUSES_SECONDS", (0.0,))
     with canary() as listener, serving_hostile() as server:
+        public = ImageFetcher(public_only, LIMITS)
         fetcher = fetcher_for(server)  # to which this one server is public
         urls = [f"http://{host}:{listener.port}/x.jpg" for host in HOSTS]
         urls += [form.format(listener.port) for form in TRICKS]
@@ -85,16 +93,18 @@ def test_private_addresses(tally: Tally, tier: Tier, connected: list[str], tmp_p
             with tally.case(f"directly {url!r}"):
                 with failing():
                     target = http_client.redirect_target("http://a.example/", url)
-                    ImageFetcher(public_only, LIMITS).get(target)
+                    public.get(target, robots=False)
                 _check_unreached(listener, connected, server.port)
             with tally.case(f"by a redirect to {url!r}"):
                 server.redirects[f"/to/{number}"] = url
                 with failing():
                     fetcher.get(server.url(f"/to/{number}"))
                 _check_unreached(listener, connected, server.port)
+            if tier.name == "small":
+                continue
             with tally.case(f"by a redirect of robots.txt to {url!r}"):
                 server.redirects["/robots.txt"] = url
-                with failing():
+                with contextlib.suppress(FetchError):  # a relative one leads to no robots.txt
                     fetcher_for(server).get(server.url("/good/1"))
                 del server.redirects["/robots.txt"]
                 _check_unreached(listener, connected, server.port)
@@ -151,11 +161,12 @@ def test_names_that_resolve_differently(
                 ]
 
             monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+            fetcher = ImageFetcher(public_only, LIMITS)
             for attempt in range(len(script) + 1):
                 with tally.case(f"{name}, attempt {attempt}"):
                     url = f"http://name.example:{listener.port}/x.jpg"
                     with failing():
-                        ImageFetcher(public_only, LIMITS).get(url, robots=attempt % 2 == 0)
+                        fetcher.get(url, robots=attempt == 0)
                     assert set(connected) <= {public}, connected
                     connected.clear()
                     assert not listener.connections
@@ -244,8 +255,9 @@ def test_downloads_of_a_file(
     """Downloads that are cut, resumed, changed on the way, or of the wrong digest or length."""
     draw = np.random.default_rng(seed)
     slowest = 0.0
+    step = 3 if tier.name == "small" else 1
     for number in range(tier.count(small=1, battery=8, full=100)):
-        for name, changes in CHANGES.items():
+        for name, changes in [*CHANGES.items()][::step]:
             for known in (SHA256, None):
                 cuts = [int(draw.integers(0, len(BODY))) for _ in range(number % 4)]
                 with tally.case(f"{name}, cuts {cuts}, {'digest' if known else 'no digest'}"):

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from battery.hostile_archives import mutate
 from battery.hostile_labels import XML
 from battery.private_addresses import canary
 from battery.tally import HangError, LossError, Tally, Tier, TracebackError
+from compatibility.test_runs import FILES
 from images.peak_memory import status
 from sharpeye import Run
 from sharpeye.collect.sources import SourcesFile
@@ -86,11 +88,12 @@ def _write_photos(folder: Path) -> None:
 
 
 def _write_run(folder: Path) -> None:
-    (folder / "split.csv").write_text("path,label,part,sha256\ncat/1.png,cat,train,00\n")
+    (folder / "split.csv").write_text("path,label,part,sha256,group\ncat/1.png,cat,train,00,\n")
     (folder / "metrics.json").write_text('{"test": {"accuracy": 0.5, "per_class": []}}')
     (folder / "labels.txt").write_text("cat\ndog\n")
     (folder / "config.toml").write_text(Config().to_toml())
-    (folder / "plan.toml").write_text('[grid]\n"train.lr" = [0.1, 0.2]\n')
+    (folder / "bundle.json").write_text("{}")
+    shutil.copyfile(FILES / "0.1.0" / "sweep" / "sweep.toml", folder / "sweep.toml")
     (folder / "list.txt").write_text("http://a.example/1.jpg\tCC0\n")
     (folder / "sources.csv").write_text(
         "path,source,licence,time,sha256,status,reason\n1.jpg,http://a/,CC0,2024,00,added,\n"
@@ -170,9 +173,9 @@ READERS = (
     ),
     Reader(
         "plan of a sweep",
-        "plan.toml",
+        "sweep.toml",
         hostile_labels.toml_files,
-        lambda folder: read_plan(folder / "plan.toml"),
+        lambda folder: read_plan(folder / "sweep.toml"),
         _write_run,
     ),
     Reader(

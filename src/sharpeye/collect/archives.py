@@ -101,6 +101,11 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         with member.open() as source, target.open("xb") as file:
             shutil.copyfileobj(source, file, _CHUNK_BYTES)
+            size = file.tell()
+        if size != member.size:
+            raise ArchiveRefused(
+                f"its member {member.name!r} has {size:,} bytes instead of {member.size:,}"
+            )
         count += 1
     if not count:
         raise ArchiveRefused("there is no file in it")

@@ -47,6 +47,7 @@ class Member:
 
     name: str  # the untrusted name in the archive
     is_folder: bool
+    size: int  # of the unpacked content in bytes, as the archive gives it
     refusal: str  # "is a symbolic link" and such; empty for a regular file or a folder
     open: Callable[[], IO[bytes]]  # opens the content, to be read before the next member
 
@@ -88,7 +89,8 @@ def _zip_members(file: IO[bytes], limit: int, max_members: int) -> _Members:
             raise _too_large(limit)
         names = _zip_names(infos)
         for info, name in zip(infos, names, strict=True):
-            yield Member(name, name.endswith("/"), _zip_refusal(info), partial(archive.open, info))
+            unpack = partial(archive.open, info)
+            yield Member(name, name.endswith("/"), info.file_size, _zip_refusal(info), unpack)
 
 
 def _zip_names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
@@ -150,7 +152,8 @@ def _tar_members(file: IO[bytes], decompress: Callable[..., Any] | None, limit: 
         archive = stack.enter_context(tarfile.open(fileobj=reader, mode="r:"))
         while info := archive.next():
             archive.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
-            yield Member(info.name, info.isdir(), _tar_refusal(info), partial(_open, archive, info))
+            unpack = partial(_open, archive, info)
+            yield Member(info.name, info.isdir(), info.size, _tar_refusal(info), unpack)
         if reader.last_read != bytes(tarfile.BLOCKSIZE):
             raise ArchiveRefused("it is cut short or damaged, as its end is not marked")
         while reader.read(_CHUNK_BYTES):  # to its end, where the decompressor compares a checksum
@@ -160,6 +163,8 @@ def _tar_members(file: IO[bytes], decompress: Callable[..., Any] | None, limit: 
 def _tar_refusal(info: tarfile.TarInfo) -> str:
     if info.issparse():
         return "is a file with holes"
+    if info.size < 0:
+        return "has a size below zero"
     if info.isreg() or info.isdir():
         return ""
     return f"is {_TAR_KINDS.get(info.type, 'of an unknown kind')}"
