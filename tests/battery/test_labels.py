@@ -88,7 +88,9 @@ def _write_photos(folder: Path) -> None:
 
 
 def _write_run(folder: Path) -> None:
-    (folder / "split.csv").write_text("path,label,part,sha256,group\ncat/1.png,cat,train,00,\n")
+    (folder / "split.csv").write_text(
+        f"path,label,part,sha256,group\ncat/1.png,cat,train,{'0' * 64},\n"
+    )
     (folder / "metrics.json").write_text('{"test": {"accuracy": 0.5, "per_class": []}}')
     (folder / "labels.txt").write_text("cat\ndog\n")
     (folder / "config.toml").write_text(Config().to_toml())

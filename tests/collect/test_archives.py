@@ -237,6 +237,23 @@ def test_a_zip_that_says_less_than_it_holds_is_refused(tmp_path: Path) -> None:
     assert_refused(archive, r"liar\.zip is damaged")
 
 
+def test_a_zip_that_says_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    """Its checksum is right all the same."""
+    archive = make_zip(tmp_path / "liar.zip", [("a/1.jpg", bytes(5000))])
+    raw = bytearray(archive.read_bytes())
+    start = raw.index(b"PK\1\2") + 24
+    raw[start : start + 4] = (5001).to_bytes(4, "little")
+    archive.write_bytes(raw)
+    assert_refused(archive, r"its member 'a/1\.jpg' has 5,000 bytes instead of 5,001")
+
+
+def test_a_size_below_zero_is_refused(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a/1.jpg")
+    info.pax_headers = {"size": "-1"}
+    archive = make_tar(tmp_path / "bad.tar.gz", [info])
+    assert_refused(archive, "its member 'a/1.jpg' has a size below zero")
+
+
 def test_a_zip_that_points_before_its_start_is_refused(tmp_path: Path) -> None:
     raw = bytearray(make_zip(tmp_path / "liar.zip", [("a/1.jpg", b"1")]).read_bytes())
     start = raw.index(b"PK\5\6") + 16  # the directory's offset: later than it is
