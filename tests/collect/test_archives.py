@@ -212,6 +212,18 @@ def test_a_tar_of_headers_alone_is_a_bomb_too(
 
 
 @pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+def test_empty_members_are_a_bomb_by_their_number(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(archives, "MAX_RATIO", 0)
+    few = make(tmp_path / f"few.{suffix}", [(f"a/{number}", b"") for number in range(200)])
+    assert extract_archive(few, tmp_path / "few") == 200
+    many = make(tmp_path / f"many.{suffix}", [(f"a/{number}", b"") for number in range(300)])
+    assert_refused(many, "unpacks to more than 1 MiB, as a bomb would")
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
 def test_too_many_members_are_refused(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

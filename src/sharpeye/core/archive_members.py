@@ -21,6 +21,8 @@ from typing import IO, Any
 
 _MAX_HEADER_BYTES = 2**20
 _CHUNK_BYTES = 2**17
+# Counted for each member: an empty file, too, takes time to write and a block of the disk.
+_MEMBER_BYTES = 4096
 _UTF8_FLAG, _UNICODE_NAME = 0x800, 0x7075  # a flag, and the number of an extra field
 
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
@@ -59,7 +61,7 @@ def read_members(file: IO[bytes], limit: int, *, max_members: int) -> _Members:
     """The members in the archive's order; after the last one, the archive's end is verified.
 
     Args:
-        limit: largest number of unpacked bytes.
+        limit: largest number of unpacked bytes; each member counts 4 KiB besides its content.
 
     Raises:
         ArchiveRefused: a limit is passed, or a tar is cut short.
@@ -85,7 +87,8 @@ def _zip_members(file: IO[bytes], limit: int, max_members: int) -> _Members:
         infos = archive.infolist()
         if len(infos) > max_members:
             raise _too_many(max_members)
-        if sum(info.file_size for info in infos) > limit:  # zipfile reads at most these
+        # zipfile reads at most these.
+        if sum(info.file_size + _MEMBER_BYTES for info in infos) > limit:
             raise _too_large(limit)
         names = _zip_names(infos)
         for info, name in zip(infos, names, strict=True):
@@ -152,6 +155,7 @@ def _tar_members(file: IO[bytes], decompress: Callable[..., Any] | None, limit: 
         archive = stack.enter_context(tarfile.open(fileobj=reader, mode="r:"))
         while info := archive.next():
             archive.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
+            reader.count(_MEMBER_BYTES)
             unpack = partial(_open, archive, info)
             yield Member(info.name, info.isdir(), info.size, _tar_refusal(info), unpack)
         if reader.last_read != bytes(tarfile.BLOCKSIZE):
@@ -181,16 +185,21 @@ class _LimitedReader(io.BufferedIOBase):
     """Reads only forward, up to a limit. `last_read` holds the last bytes."""
 
     def __init__(self, source: IO[bytes], limit: int) -> None:
-        self._source, self._limit, self._position = source, limit, 0
+        self._source, self._limit, self._position, self._counted = source, limit, 0, 0
         self.last_read = b""
+
+    def count(self, size: int) -> None:
+        """Count bytes against the limit, read ones or others."""
+        self._counted += size
+        if self._counted > self._limit:
+            raise _too_large(self._limit)
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= _MAX_HEADER_BYTES:  # tarfile reads a header at once
             raise ArchiveRefused(f"a header in it has more than {_MAX_HEADER_BYTES:,} bytes")
         self.last_read = self._source.read(size)
         self._position += len(self.last_read)
-        if self._position > self._limit:
-            raise _too_large(self._limit)
+        self.count(len(self.last_read))
         return self.last_read
 
     def seek(self, position: int, whence: int = 0, /) -> int:
