@@ -1,6 +1,5 @@
 """Archives: good ones become a folder, all others leave nothing behind."""
 
-import io
 import os
 import stat
 import struct
@@ -8,67 +7,26 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
+from archive_files import (
+    BAD_NAMES,
+    CLASHES,
+    GOOD,
+    SUFFIXES,
+    Entry,
+    content,
+    make,
+    make_raw_zip,
+    make_tar,
+    make_zip,
+)
 from sharpeye.collect import archives
 from sharpeye.collect.archives import extract_archive
 from sharpeye.core import archive_members
 from sharpeye.errors import EnvironmentFault, ModelError, UsageError
-
-# (name, content); None makes a folder
-Entry = tuple[str, bytes | None]
-GOOD: list[Entry] = [
-    ("rose/", None),
-    ("rose/1.jpg", b"a" * 5000),
-    ("rose/garden/2.jpg", b"b" * 16384),
-    ("tulip/1.jpg", b""),
-    ("LICENSE.txt", b"free"),
-]
-SUFFIXES = ("tar", "tar.gz", "tar.bz2", "tar.xz", "zip")
-
-
-def make_tar(file: Path, entries: Iterable[Entry | tarfile.TarInfo], **options: int) -> Path:
-    """A tar, compressed as the suffix says; a TarInfo goes in as it is."""
-    suffix = file.suffix.removeprefix(".")
-    mode = "w" if suffix == "tar" else f"w:{suffix}"
-    with tarfile.open(file, mode, **options) as tar:  # type: ignore[call-overload]
-        for entry in entries:
-            if isinstance(entry, tarfile.TarInfo):
-                tar.addfile(entry)
-                continue
-            name, data = entry
-            info = tarfile.TarInfo(name)
-            info.mode = 0o7777
-            info.type = tarfile.REGTYPE if data is not None else tarfile.DIRTYPE
-            info.size = len(data or b"")
-            tar.addfile(info, io.BytesIO(data or b""))
-    return file
-
-
-def make_zip(file: Path, entries: Iterable[Entry], mode: int = stat.S_IFREG | 0o7777) -> Path:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as opened:
-        for name, data in entries:
-            info = zipfile.ZipInfo(name)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = (mode if data is not None else stat.S_IFDIR | 0o777) << 16
-            opened.writestr(info, data or b"")
-    return file
-
-
-def make(file: Path, entries: Iterable[Entry]) -> Path:
-    return (make_zip if file.suffix == ".zip" else make_tar)(file, entries)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def assert_refused(archive: Path, reason: str, error: type[Exception] = ModelError) -> None:
@@ -166,23 +124,6 @@ def test_a_big_tar_is_read_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 # --- hostile ones --------------------------------------------------------------------------------
 
-BAD_NAMES = [
-    ("../evil", "leads out of the folder"),
-    ("a/../../evil", "leads out of the folder"),
-    ("..", "leads out of the folder"),
-    ("/evil", "has an absolute path"),
-    ("//host/evil", "has an absolute path"),
-    ("C:/evil", "has an absolute path"),
-    ("C:evil", "has an absolute path"),
-    ("..\\evil", "has a backslash"),
-    ("\\\\?\\C:\\evil", "has a backslash"),
-    ("a\nb", "has a control character"),
-    ("a\x1b[31m", "has a control character"),
-    ("n" * 256, "has too long a name"),
-    ("/".join(["n" * 200] * 6), "has too long a name"),
-    ("d/" * 64 + "evil", "lies deeper than 64 folders"),
-]
-
 
 @pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
 @pytest.mark.parametrize(("name", "reason"), BAD_NAMES)
@@ -245,14 +186,7 @@ def test_encrypted_and_unusually_packed_members_are_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
 @pytest.mark.parametrize(
     ("first", "second", "reason"),
-    [
-        ("rose/a.jpg", "rose/A.JPG", "is 'rose/a.jpg' in another spelling"),
-        ("Rose/a.jpg", "rose/b.jpg", "is 'Rose' in another spelling"),
-        ("rose/\u00e9.jpg", "rose/e\u0301.jpg", "is there twice"),
-        ("rose/a.jpg", "rose//a.jpg", "is there twice"),
-        ("rose", "rose/a.jpg", "is there twice"),
-        ("rose/a.jpg", "rose", "is there twice"),
-    ],
+    CLASHES,
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_names_that_are_one_on_some_disks_are_refused(
@@ -275,6 +209,18 @@ def test_a_tar_of_headers_alone_is_a_bomb_too(
     monkeypatch.setattr(archives, "FREE_BYTES", 2**16)
     archive = make_tar(tmp_path / "bomb.tar.gz", [("same/", None)] * 1000)
     assert_refused(archive, "unpacks to more than")
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+def test_empty_members_are_a_bomb_by_their_number(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(archives, "MAX_RATIO", 0)
+    few = make(tmp_path / f"few.{suffix}", [(f"a/{number}", b"") for number in range(200)])
+    assert extract_archive(few, tmp_path / "few") == 200
+    many = make(tmp_path / f"many.{suffix}", [(f"a/{number}", b"") for number in range(300)])
+    assert_refused(many, "unpacks to more than 1 MiB, as a bomb would")
 
 
 @pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
@@ -301,6 +247,23 @@ def test_a_zip_that_says_less_than_it_holds_is_refused(tmp_path: Path) -> None:
     raw[start : start + 4] = (10).to_bytes(4, "little")
     archive.write_bytes(raw)
     assert_refused(archive, r"liar\.zip is damaged")
+
+
+def test_a_zip_that_says_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    """Its checksum is right all the same."""
+    archive = make_zip(tmp_path / "liar.zip", [("a/1.jpg", bytes(5000))])
+    raw = bytearray(archive.read_bytes())
+    start = raw.index(b"PK\1\2") + 24
+    raw[start : start + 4] = (5001).to_bytes(4, "little")
+    archive.write_bytes(raw)
+    assert_refused(archive, r"its member 'a/1\.jpg' has 5,000 bytes instead of 5,001")
+
+
+def test_a_size_below_zero_is_refused(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a/1.jpg")
+    info.pax_headers = {"size": "-1"}
+    archive = make_tar(tmp_path / "bad.tar.gz", [info])
+    assert_refused(archive, "its member 'a/1.jpg' has a size below zero")
 
 
 def test_a_zip_that_points_before_its_start_is_refused(tmp_path: Path) -> None:
@@ -397,25 +360,6 @@ def test_an_error_of_the_machine_is_not_the_archives(
     with pytest.raises(kind):
         extract_archive(archive, tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["good.tar.gz"]
-
-
-def set_raw_names(file: Path, names: dict[str, bytes]) -> None:
-    """Replace names of members, in both places, by bytes of the same length, without the flag."""
-    data = file.read_bytes()
-    for name, raw in names.items():
-        assert len(raw) == len(name) and data.count(name.encode()) == 2
-        data = data.replace(name.encode(), raw)
-    file.write_bytes(data)
-
-
-def make_raw_zip(file: Path, names: Sequence[bytes]) -> Path:
-    """A zip whose names are these bytes, without a flag that says how they are encoded."""
-    plain = {f"member-{number:02}".ljust(len(raw), "x"): raw for number, raw in enumerate(names)}
-    with zipfile.ZipFile(file, "w") as archive:
-        for number, name in enumerate(plain):
-            archive.writestr(name, bytes([number]))
-    set_raw_names(file, plain)
-    return file
 
 
 def test_a_zip_of_a_mac_has_its_names_and_nothing_of_the_system(tmp_path: Path) -> None:

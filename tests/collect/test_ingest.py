@@ -63,6 +63,29 @@ def test_an_image_is_named_by_its_content_and_recorded(folder: Path) -> None:
     }
 
 
+def test_several_images_enter_under_one_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy among them is recognized, and other processes see all of them afterwards."""
+    acquired: list[Path] = []
+    acquire = storage.FileLock.try_acquire
+
+    def count(self: storage.FileLock, *, wait: bool = False) -> bool:
+        acquired.append(self.path)
+        return acquire(self, wait=wait)
+
+    monkeypatch.setattr(storage.FileLock, "try_acquire", count)
+    with ClassFolder(folder) as opened:
+        with opened.locked():
+            statuses = [
+                opened.ingest(data, source=f"{number}").status
+                for number, data in enumerate((DATA, OTHER, DATA, b"none"))
+            ]
+            assert opened.arrived("2") and not opened.arrived("3")
+        assert len(acquired) == 1
+        assert statuses == ["added", "added", "duplicate", "rejected"]
+        assert opened.ingest(OTHER, source="4").status == "duplicate"
+    assert [row["status"] for row in rows_of(folder)] == [*statuses, "duplicate"]
+
+
 def test_the_suffix_is_that_of_the_content(folder: Path) -> None:
     suffixes = set()
     for number in range(40):

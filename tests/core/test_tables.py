@@ -118,6 +118,8 @@ def test_the_line_that_excel_puts_first_is_skipped(tmp_path: Path) -> None:
         (b"", "has no column path"),
         (b'path\n"a\nb\n', "is no CSV file: "),
         (b"path\n" + b"a" * 200_000, "is no CSV file: "),
+        (b"path\n1,2\n" + b"," * 2_000_000, "is no CSV file: line 3 has more than 1,048,576 char"),
+        (b"a," * 2_000_000, "is no CSV file: line 1 has more than 1,048,576 characters"),
     ],
 )
 def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path, data: bytes, message: str) -> None:

@@ -1,8 +1,6 @@
 """Every format, opened by its own runtime without SharpEye, gives the run's outputs."""
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 from exporting import assert_same_probs, fitted_images, images_of
 from PIL import Image
 
+from bare_runtimes import probs_by_runtime
 from sharpeye.artefact.export.export_formats import FORMATS, get_format
 from sharpeye.artefact.session import open_model
 from sharpeye.core.storage import sha256_file
@@ -18,51 +17,6 @@ from sharpeye.errors import UsageError
 from sharpeye.jobs.export.export import export
 
 SLOW = {name for name, form in FORMATS.items() if form.own_process}
-
-# In a process of its own, without SharpEye: OPEN defines `predict`, from pixels to probabilities.
-PROBE = """
-import sys
-import numpy as np
-pixels, path = np.load(sys.argv[1]), sys.argv[2]
-{open}
-probs = [predict(pixels[:1]), predict(pixels)]
-assert "sharpeye" not in sys.modules
-np.savez(sys.argv[3], single=probs[0], batch=probs[1])
-"""
-OPEN = {
-    "keras": """
-import keras
-model = keras.models.load_model(path + "/model.keras")
-predict = lambda x: np.asarray(model.predict(x, verbose=0)["probs"])
-""",
-    "saved_model": """
-import tensorflow as tf
-model = tf.saved_model.load(path)
-predict = lambda x: model.signatures["serving_default"](image=tf.constant(x))["probs"].numpy()
-""",
-    "litert": """
-from ai_edge_litert.interpreter import Interpreter
-interpreter = Interpreter(path + "/model.tflite")
-def predict(x):
-    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], x.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-""",
-    "frozen_graph": """
-import tensorflow.compat.v1 as tf
-definition = tf.GraphDef()
-definition.ParseFromString(open(path + "/graph.pb", "rb").read())
-graph = tf.Graph()
-with graph.as_default():
-    tf.import_graph_def(definition)
-def predict(x):
-    with tf.Session(graph=graph) as session:
-        inputs = {"import/input:0": (x.astype("float32") - 128) / 128}
-        return session.run("import/final_result:0", inputs)
-""",
-}
 
 
 def names_in(folder: Path) -> set[str]:
@@ -130,16 +84,9 @@ def test_openvino(trained: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(SLOW))
 def test_formats_of_tensorflow(name: str, trained: Path, tmp_path: Path) -> None:
     pixels = fitted_images(trained)
-    np.save(tmp_path / "pixels.npy", pixels)
     result = export(trained, name, tmp_path / "out")
-    program = PROBE.format(open=OPEN[name])
-    paths = [str(tmp_path / part) for part in ("pixels.npy", "out", "probs.npz")]
-    ran = subprocess.run(
-        [sys.executable, "-c", program, *paths], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert ran.returncode == 0, ran.stderr
-    probs = np.load(tmp_path / "probs.npz")
-    assert_same_probs(trained, lambda x: probs["single" if len(x) == 1 else "batch"], pixels)
+    single, batches = probs_by_runtime(name, tmp_path / "out", pixels)
+    assert_same_probs(trained, lambda x: single[:1] if len(x) == 1 else batches, pixels)
     assert result.manifest["parity"]["batches"] == [1, 7]
     if name == "litert":
         _check_litert(tmp_path / "out" / "model.tflite", open_model(trained).manifest.labels)

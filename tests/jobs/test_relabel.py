@@ -140,7 +140,10 @@ def test_nothing_is_overwritten_by_a_move(root: Path, tmp_path: Path) -> None:
     [
         (("ball/9.png", "ball", "box"), "no image"),
         (("ball/1.png", "kite", "box"), "not in kite"),
-        (("ball/1.png", "ball", "../box"), "no name for a class folder"),
+        (
+            ("ball/1.png", "ball", "../box"),
+            r"\.csv: '../box' for ball/1.png is no name for a class",
+        ),
         (("ball/1.png", "ball", ""), "no name for a class folder"),
     ],
 )

@@ -80,6 +80,14 @@ def test_pickled_objects_are_not_read(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path).latest() is None
 
 
+def test_a_compressed_member_is_not_unpacked(tmp_path: Path) -> None:
+    """It could take any amount of memory, and `numpy.savez` writes none."""
+    np.savez_compressed(tmp_path / "epoch-000001.npz", about=np.zeros(2**20, np.uint8))
+    with pytest.raises(ValueError, match="cannot be read") as error:
+        load_arrays(tmp_path / "epoch-000001.npz")
+    assert "a member is compressed" in str(error.value.__cause__)
+
+
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

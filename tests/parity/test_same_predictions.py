@@ -12,6 +12,7 @@ from prediction_paths import (
     Probabilities,
     by_bytes,
     by_command,
+    by_instances,
     by_program,
     by_python,
     by_tensor,
@@ -100,6 +101,7 @@ def test_every_mode_by_every_path(
     assert_nearly_equal(by_program(program, images), expected)
     with serving(trained, cache) as client:
         assert_equal(by_upload(client, images, len(labels)), expected)
+        assert_equal(by_instances(client, images, labels), expected)
         assert_equal(by_tensor(client, images, labels), expected)
 
 

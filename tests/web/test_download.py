@@ -18,6 +18,7 @@ from loopback import Loopback, Request, Resource, serving
 from sharpeye.core import storage
 from sharpeye.errors import BusyError, EnvironmentFault, ModelError, NetworkError, UsageError
 from sharpeye.web import download as module
+from sharpeye.web.addresses import Address, public_redirect
 from sharpeye.web.download import locked_download
 from sharpeye.web.fetch_error import FetchError
 from sharpeye.web.urls import redirect_target
@@ -480,6 +481,26 @@ def test_redirects_to_other_schemes_are_refused(
     with pytest.raises(NetworkError, match=rf"/here: .*{location}"):
         download(url, file)
     assert names(file) == []
+
+
+def test_a_server_of_the_internet_does_not_lead_into_a_private_network(
+    server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address that was typed may be private, and then its redirects, too."""
+    target = server.add("/secret", BODY)
+    with serving() as internet:
+        url = internet.add("/file", b"", statuses=[302] * 2, location=target)
+        assert download(url, file).read_bytes() == BODY
+        server.requests.clear()
+
+        def check(address: Address, port: int) -> str:
+            return "" if internet.root.endswith(f":{port}") else public_redirect(address, port)
+
+        monkeypatch.setattr(module, "public_redirect", check)
+        reason = r"127\.0\.0\.1 is this machine, and a server of the internet leads there"
+        with pytest.raises(NetworkError, match=reason):
+            download(url, file)
+        assert server.requests == []
 
 
 def test_redirects_do_not_leave_encryption_nor_go_in_circles(server: Loopback, file: Path) -> None:

@@ -1,14 +1,7 @@
 """Encrypted requests, and what the many cases of `test_url_downloads.py` cannot show."""
 
-import contextlib
-import shutil
-import ssl
-import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,65 +10,23 @@ from sharpeye.web.addresses import anywhere, public_only
 from sharpeye.web.fetch_error import FetchError
 from sharpeye.web.image_fetcher import ImageFetcher, WebLimits
 from sharpeye.web.urls import without_password
-
-
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        if self.path == "/robots.txt":
-            self.send_response(404)
-            self.end_headers()
-        elif self.path == "/down":
-            self.send_response(302)
-            self.send_header("Location", "http://localhost/plain.jpg")
-            self.end_headers()
-        else:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(image(self.path))
+from tls_server import make_certificate, serving_tls
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for `localhost`, in one file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not here to make a certificate")
-    folder = tmp_path_factory.mktemp("certificate")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-keyout", "key.pem", "-out", "certificate.pem", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder
+    return make_certificate(tmp_path_factory.mktemp("certificate") / "server.pem")
 
 
 @pytest.fixture
 def port(certificate: Path) -> Iterator[int]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
-
-    class Encrypted(ThreadingHTTPServer):
-        def finish_request(self, request: Any, client: Any) -> None:  # each in its thread
-            wrap = context.wrap_socket
-            with contextlib.suppress(OSError), wrap(request, server_side=True) as wrapped:
-                super().finish_request(wrapped, client)
-
-        def shutdown_request(self, request: Any) -> None:  # `wrap_socket` has taken it over
-            self.close_request(request)
-
-    server = Encrypted(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_tls(certificate) as port:
+        yield port
 
 
 def test_an_encrypted_image_comes_if_the_certificate_is_good(port: int, certificate: Path) -> None:
     fetcher = ImageFetcher(anywhere)
-    fetcher._client.tls.load_verify_locations(certificate / "certificate.pem")
+    fetcher._client.tls.load_verify_locations(certificate)
     assert fetcher.get(f"https://localhost:{port}/1.jpg") == image("/1.jpg")
     with pytest.raises(FetchError, match="away from https") as down:
         fetcher.get(f"https://localhost:{port}/down")

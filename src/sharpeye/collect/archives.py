@@ -57,7 +57,7 @@ def extract_archive(archive: Path, folder: Path) -> int:
     with file, atomic_folder(target) as temporary, _archive_errors(archive):
         packed = os.fstat(file.fileno()).st_size
         limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * packed))
-        with contextlib.closing(read_members(file, limit)) as members:
+        with contextlib.closing(read_members(file, limit, max_members=MAX_MEMBERS)) as members:
             count = _unpack(members, temporary)
         _lift_only_folder(temporary)
     return count
@@ -86,9 +86,7 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
     """Check and write each member; returns the number of files."""
     entries: dict[str, _Entry] = {}
     count = 0
-    for number, member in enumerate(members, 1):
-        if number > MAX_MEMBERS:
-            raise ArchiveRefused(f"it has more than {MAX_MEMBERS:,} members")
+    for member in members:
         path = PurePosixPath(unicodedata.normalize("NFC", member.name))  # macOS decomposes names
         if not _leads_out(member.name) and any(map(is_system_name, path.parts)):
             continue  # also `Icon` with a carriage return, which macOS writes
@@ -103,6 +101,11 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         with member.open() as source, target.open("xb") as file:
             shutil.copyfileobj(source, file, _CHUNK_BYTES)
+            size = file.tell()
+        if size != member.size:
+            raise ArchiveRefused(
+                f"its member {member.name!r} has {size:,} bytes instead of {member.size:,}"
+            )
         count += 1
     if not count:
         raise ArchiveRefused("there is no file in it")

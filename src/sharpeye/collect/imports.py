@@ -17,7 +17,7 @@ from sharpeye.data.split_folders import named_split_folders
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.images.decode import read_file
 
-_FILES_PER_REPORT = 16
+_FILES_PER_LOCK = 16  # and for each report of progress
 _LOOSE = "in no class's folder"  # images without a class under `classes`
 
 _Files = list[tuple[str, Path | None, str]]  # (path in the source, file, why it cannot be read)
@@ -72,14 +72,17 @@ def import_images(
         # One class after the other, so that each one knows the images of earlier ones.
         for label, files in files_by_class.items():
             with ClassFolder(folder / label if classes else folder) as class_folder:
-                for relative, file, unreadable in files:
-                    shown = f"{source}/{printable(relative)}"
-                    status, reason = _import_file(
-                        class_folder, shown, file, reason=unreadable, licence=licence
-                    )
-                    counts.count(shown, status, reason)
-                    done += 1
-                    if progress and (done % _FILES_PER_REPORT == 0 or done == total):
+                for start in range(0, len(files), _FILES_PER_LOCK):
+                    batch = files[start : start + _FILES_PER_LOCK]
+                    with class_folder.locked():
+                        for relative, file, unreadable in batch:
+                            shown = f"{source}/{printable(relative)}"
+                            status, reason = _import_file(
+                                class_folder, shown, file, reason=unreadable, licence=licence
+                            )
+                            counts.count(shown, status, reason)
+                    done += len(batch)
+                    if progress:
                         progress("collect", done, total)
             result.classes.append(label)
     return result

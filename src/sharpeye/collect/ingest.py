@@ -63,7 +63,8 @@ class ClassFolder:
         # Resolved, because the textual parent of `.` is `.` itself.
         self.folder = folder if folder.name not in ("", "..") else folder.resolve()
         self._sources = SourcesFile(self.folder)
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
+        self._is_locked = False
         self._arrived: set[str] = set()
         self._names: dict[str, str] = {}  # by digest, of images since this was opened
         self._known_files: _KnownFiles | None = None
@@ -81,10 +82,27 @@ class ClassFolder:
         except (EnvironmentFault, OSError):  # it does no harm there
             log.debug("the lock %s stays", lock.path)
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder's lock for several images: to take it costs more than a small image.
+
+        Other threads and processes wait for the end of the block.
+        """
+        with self._mutex:
+            if self._is_locked:
+                yield
+                return
+            with storage.FileLock(self.folder / _LOCK):
+                self._read_new_records()
+                self._is_locked = True
+                try:
+                    yield
+                finally:
+                    self._is_locked = False
+
     def arrived(self, source: str) -> bool:
         """Whether a source has delivered before, even if the image was deleted since."""
-        with self._mutex, storage.FileLock(self.folder / _LOCK):
-            self._read_new_records()
+        with self.locked():
             return line_of(without_password(source)) in self._arrived
 
     def ingest(
@@ -105,8 +123,7 @@ class ClassFolder:
             _require_stem(stem)
         digest = hashlib.sha256(data).hexdigest()
         rejection = _decode_error(data, source)
-        with self._mutex, storage.FileLock(self.folder / _LOCK):
-            self._read_new_records()
+        with self.locked():
             if rejection:
                 ingested = Ingested(None, REJECTED, rejection)
             else:
@@ -116,7 +133,7 @@ class ClassFolder:
 
     def record(self, source: str, licence: str, status: str, *, reason: str) -> None:
         """Record an attempt without bytes."""
-        with self._mutex, storage.FileLock(self.folder / _LOCK):
+        with self.locked():
             self._record(Ingested(None, status, reason), source, licence, digest="")
 
     def _record(self, ingested: Ingested, source: str, licence: str, *, digest: str) -> None:
@@ -124,15 +141,20 @@ class ClassFolder:
         source, licence = without_password(source), licence or UNKNOWN
         time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         status, reason = ingested.status, ingested.reason
-        self._sources.append(SourceRecord(name, source, licence, time, digest, status, reason))
+        record = SourceRecord(name, source, licence, time, digest, status, reason)
+        self._sources.append(record)
+        self._remember(record)
 
     def _read_new_records(self) -> None:
         """Read the records that other processes, and this one, have added."""
         for record in self._sources.new_records():
-            if record.status in ARRIVED:
-                self._arrived.add(record.source)
-            if record.status == ADDED:
-                self._names[record.sha256] = record.path
+            self._remember(record)
+
+    def _remember(self, record: SourceRecord) -> None:
+        if record.status in ARRIVED:
+            self._arrived.add(line_of(record.source))
+        if record.status == ADDED:
+            self._names[record.sha256] = record.path
 
     def _find_copy(self, data: bytes, digest: str) -> Ingested | None:
         if self._known_files is None:

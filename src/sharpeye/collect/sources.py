@@ -103,6 +103,8 @@ class SourcesFile:
                     # Line by line: an incomplete one may end within quotes, and would absorb the
                     # next.
                     text = line.decode("utf-8-sig", "replace").rstrip("\r\n")
+                    if not text:
+                        continue
                     try:
                         row = parse_row(text)
                     except ValueError:  # an incomplete one

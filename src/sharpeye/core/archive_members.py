@@ -21,6 +21,8 @@ from typing import IO, Any
 
 _MAX_HEADER_BYTES = 2**20
 _CHUNK_BYTES = 2**17
+# Counted for each member: an empty file, too, takes time to write and a block of the disk.
+_MEMBER_BYTES = 4096
 _UTF8_FLAG, _UNICODE_NAME = 0x800, 0x7075  # a flag, and the number of an extra field
 
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
@@ -47,6 +49,7 @@ class Member:
 
     name: str  # the untrusted name in the archive
     is_folder: bool
+    size: int  # of the unpacked content in bytes, as the archive gives it
     refusal: str  # "is a symbolic link" and such; empty for a regular file or a folder
     open: Callable[[], IO[bytes]]  # opens the content, to be read before the next member
 
@@ -54,32 +57,43 @@ class Member:
 _Members = Generator[Member, None, None]
 
 
-def read_members(file: IO[bytes], limit: int) -> _Members:
+def read_members(file: IO[bytes], limit: int, *, max_members: int) -> _Members:
     """The members in the archive's order; after the last one, the archive's end is verified.
 
     Args:
-        limit: largest number of unpacked bytes.
+        limit: largest number of unpacked bytes; each member counts 4 KiB besides its content.
 
     Raises:
-        ArchiveRefused: the limit is passed, or a tar is cut short.
+        ArchiveRefused: a limit is passed, or a tar is cut short.
         Exception: of any kind, if an archive is damaged.
     """
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"PK"):
-        return _zip_members(file, limit)
+        return _zip_members(file, limit, max_members)
     decompress = next((f for start, f in _DECOMPRESSORS.items() if magic.startswith(start)), None)
-    return _tar_members(file, decompress, limit)
+    return _counted(_tar_members(file, decompress, limit), max_members)
 
 
-def _zip_members(file: IO[bytes], limit: int) -> _Members:
+def _counted(members: _Members, max_members: int) -> _Members:
+    for number, member in enumerate(members):
+        if number == max_members:
+            raise _too_many(max_members)
+        yield member
+
+
+def _zip_members(file: IO[bytes], limit: int, max_members: int) -> _Members:
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
-        if sum(info.file_size for info in infos) > limit:  # zipfile reads at most these
+        if len(infos) > max_members:
+            raise _too_many(max_members)
+        # zipfile reads at most these.
+        if sum(info.file_size + _MEMBER_BYTES for info in infos) > limit:
             raise _too_large(limit)
         names = _zip_names(infos)
         for info, name in zip(infos, names, strict=True):
-            yield Member(name, name.endswith("/"), _zip_refusal(info), partial(archive.open, info))
+            unpack = partial(archive.open, info)
+            yield Member(name, name.endswith("/"), info.file_size, _zip_refusal(info), unpack)
 
 
 def _zip_names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
@@ -141,7 +155,9 @@ def _tar_members(file: IO[bytes], decompress: Callable[..., Any] | None, limit: 
         archive = stack.enter_context(tarfile.open(fileobj=reader, mode="r:"))
         while info := archive.next():
             archive.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
-            yield Member(info.name, info.isdir(), _tar_refusal(info), partial(_open, archive, info))
+            reader.count(_MEMBER_BYTES)
+            unpack = partial(_open, archive, info)
+            yield Member(info.name, info.isdir(), info.size, _tar_refusal(info), unpack)
         if reader.last_read != bytes(tarfile.BLOCKSIZE):
             raise ArchiveRefused("it is cut short or damaged, as its end is not marked")
         while reader.read(_CHUNK_BYTES):  # to its end, where the decompressor compares a checksum
@@ -151,6 +167,8 @@ def _tar_members(file: IO[bytes], decompress: Callable[..., Any] | None, limit: 
 def _tar_refusal(info: tarfile.TarInfo) -> str:
     if info.issparse():
         return "is a file with holes"
+    if info.size < 0:
+        return "has a size below zero"
     if info.isreg() or info.isdir():
         return ""
     return f"is {_TAR_KINDS.get(info.type, 'of an unknown kind')}"
@@ -167,16 +185,21 @@ class _LimitedReader(io.BufferedIOBase):
     """Reads only forward, up to a limit. `last_read` holds the last bytes."""
 
     def __init__(self, source: IO[bytes], limit: int) -> None:
-        self._source, self._limit, self._position = source, limit, 0
+        self._source, self._limit, self._position, self._counted = source, limit, 0, 0
         self.last_read = b""
+
+    def count(self, size: int) -> None:
+        """Count bytes against the limit, read ones or others."""
+        self._counted += size
+        if self._counted > self._limit:
+            raise _too_large(self._limit)
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= _MAX_HEADER_BYTES:  # tarfile reads a header at once
             raise ArchiveRefused(f"a header in it has more than {_MAX_HEADER_BYTES:,} bytes")
         self.last_read = self._source.read(size)
         self._position += len(self.last_read)
-        if self._position > self._limit:
-            raise _too_large(self._limit)
+        self.count(len(self.last_read))
         return self.last_read
 
     def seek(self, position: int, whence: int = 0, /) -> int:
@@ -188,6 +211,10 @@ class _LimitedReader(io.BufferedIOBase):
 
     def tell(self) -> int:
         return self._position
+
+
+def _too_many(max_members: int) -> ArchiveRefused:
+    return ArchiveRefused(f"it has more than {max_members:,} members")
 
 
 def _too_large(limit: int) -> ArchiveRefused:

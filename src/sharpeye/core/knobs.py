@@ -69,10 +69,11 @@ def with_changes(config: Any, changes: Mapping[str, Any], *, where: str) -> Any:
             short = one_line(key)
             raise ConfigError(f"unknown key {short}{where}. {near_match(short, values)}")
     sections: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
+    for name, item, value in iter_knobs(config):
         if name in changes:
             section, _, key = name.rpartition(".")
             received = _converted(changes[name], value, name + where)
+            check_knob(name + where, item, received)
             sections.setdefault(section, {})[key] = received
     updates = sections.pop("", {})
     for section, of_section in sections.items():

@@ -7,7 +7,6 @@ the line. Every text comes back as it was written, whatever it begins with: noth
 """
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,9 @@ from sharpeye.errors import UsageError
 
 # Limit on a table. Ten million images have a table of about 1 GB.
 MAX_TABLE_BYTES = 256 * 2**20
+# A line of 1 MB with nothing but commas already has a million cells.
+_MAX_LINE_CHARACTERS = 2**20
+_LINE = re.compile(rf"[^\r\n]{{1,{_MAX_LINE_CHARACTERS + 1}}}+(?:\r\n|[\r\n])?|\r\n|[\r\n]")
 _DELIMITERS = ",;\t"  # of spreadsheets, by the language of the system
 _QUOTED = re.compile('[,"\x00-\x1f\x7f-\x9f\u2028\u2029]').search
 
@@ -116,11 +118,19 @@ def read_user_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, 
 
 def _parse_rows(text: str, delimiter: str = ",") -> Iterator[list[str]]:
     """The rows of a CSV text, without empty lines; ValueError if it is not one."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
     try:
         yield from filter(None, reader)
     except csv.Error as error:
         raise ValueError(f"{error} (line {reader.line_num})") from None
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines with their ends; ValueError at one that is too long."""
+    for number, line in enumerate(_LINE.finditer(text), 1):
+        if len(line[0]) > _MAX_LINE_CHARACTERS:
+            raise ValueError(f"line {number} has more than {_MAX_LINE_CHARACTERS:,} characters")
+        yield line[0]
 
 
 def _find_delimiter(text: str, required: Sequence[str]) -> str:

@@ -31,6 +31,17 @@ _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bit
 
 def public_only(address: Address, port: int) -> str:
     """Allow public addresses on any port."""
+    refusal = _refusal(address)
+    return f"{refusal}; --allow-private lets it be" if refusal else ""
+
+
+def public_redirect(address: Address, port: int) -> str:
+    """Allow public addresses on any port, as targets of redirects from the internet."""
+    refusal = _refusal(address)
+    return f"{refusal}, and a server of the internet leads there" if refusal else ""
+
+
+def _refusal(address: Address) -> str:
     for candidate in (address, *_embedded_ipv4(address)):
         if isinstance(candidate, ipaddress.IPv6Address):
             translated = candidate.ipv4_mapped is not None or candidate in _TRANSLATED
@@ -76,8 +87,7 @@ def connect(
             connection.close()
             failure, refusal = error, ""
     if refusal:
-        reason = f"no request is made there: {refusal}; --allow-private lets it be"
-        raise FetchError(reason, refused=True)
+        raise FetchError(f"no request is made there: {refusal}", refused=True)
     raise failure
 
 

@@ -1,6 +1,7 @@
 """A network backend for httpcore: one connection per request, checked address, total deadline."""
 
 import contextlib
+import ipaddress
 import socket
 import ssl
 import time
@@ -9,7 +10,7 @@ from typing import Any
 
 import httpcore
 
-from sharpeye.web.addresses import AddressCheck, connect
+from sharpeye.web.addresses import Address, AddressCheck, connect
 from sharpeye.web.fetch_error import FetchError, connection_error
 
 
@@ -18,7 +19,12 @@ class CheckedConnection(httpcore.NetworkBackend, httpcore.NetworkStream):
 
     It raises FetchError, which httpcore and httpx pass through, also if more than `seconds` pass
     from resolving the name to the last byte.
+
+    Attributes:
+        peer: the connected address and port; none before `connect_tcp`.
     """
+
+    peer: tuple[Address, int]
 
     _socket: socket.socket
 
@@ -31,6 +37,8 @@ class CheckedConnection(httpcore.NetworkBackend, httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         with self._time_limit(timeout, reached=False) as seconds:
             self._socket = connect(host, port, self._check, timeout=seconds)
+            address = str(self._socket.getpeername()[0]).partition("%")[0]
+            self.peer = ipaddress.ip_address(address), port
         return self
 
     def start_tls(

@@ -22,7 +22,7 @@ from sharpeye.core import storage
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.version import __version__
 from sharpeye.errors import BusyError, EnvironmentFault, ModelError, NetworkError
-from sharpeye.web.addresses import anywhere
+from sharpeye.web.addresses import anywhere, public_redirect
 from sharpeye.web.fetch_error import MAX_PAUSE_SECONDS, PAUSES_SECONDS, FetchError
 from sharpeye.web.http_client import HttpClient, Response, body_chunks, body_length, status_error
 from sharpeye.web.urls import require_http
@@ -56,8 +56,9 @@ def locked_download(
 
     Raises:
         UsageError: the URL is not valid.
-        NetworkError: the server cannot be reached, refuses, asks to retry later, or repeatedly
-            broke off or sent almost nothing; the received bytes are kept for the next run.
+        NetworkError: the server cannot be reached, refuses, asks to retry later, leads from the
+            internet into a private network, or repeatedly broke off or sent almost nothing; the
+            received bytes are kept for the next run.
         ModelError: the digest or size of the file is wrong. It is deleted.
         EnvironmentFault: no room, no permission.
         BusyError: another process downloads it.
@@ -114,6 +115,7 @@ class _Download:
                 connect_seconds=TIMEOUT_SECONDS,
                 silence_seconds=TIMEOUT_SECONDS,
                 proxies=True,
+                redirect_check=public_redirect,
             )
             self._complete(client)
             self.part.replace(file)

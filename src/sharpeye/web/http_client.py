@@ -42,6 +42,8 @@ class HttpClient:
         silence_seconds: the longest wait for the next chunk of a response.
         total_seconds: the longest time for one request.
         proxies: heed `http_proxy`, `https_proxy` and `no_proxy`; `check` then sees proxies only.
+        redirect_check: replaces `check` for redirects of a server whose address it allows: so that
+            a server of the internet leads into no private network.
 
     Attributes:
         tls: the verification of certificates; by default the system's.
@@ -56,9 +58,11 @@ class HttpClient:
         silence_seconds: float,
         total_seconds: float = math.inf,
         proxies: bool = False,
+        redirect_check: AddressCheck | None = None,
     ) -> None:
         self.tls, self.closed = ssl.create_default_context(), False
-        self._check, self._proxies, self._total_seconds = check, proxies, total_seconds
+        self._check, self._redirect_check = check, redirect_check
+        self._proxies, self._total_seconds = proxies, total_seconds
         self._headers = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
         self._timeout = httpx.Timeout(silence_seconds, connect=connect_seconds).as_dict()
         self._connections: set[CheckedConnection] = set()
@@ -83,15 +87,19 @@ class HttpClient:
             FetchError: there is no response, or a redirect is not allowed.
         """
         visited: list[str] = []
+        check = self._check
         while url not in visited:
             if len(visited) > max_redirects:
                 raise FetchError(f"it has more than {max_redirects} redirects")
             visited.append(url)
             before_request(url)
-            with self._send(url, headers or {}) as response:
+            connection = CheckedConnection(check, self._total_seconds)
+            with self._send(url, headers or {}, connection) as response:
                 if not response.has_redirect_location:
                     yield response
                     return
+                if self._redirect_check and not self._redirect_check(*connection.peer):
+                    check = self._redirect_check
                 url = redirect_target(url, response.headers["Location"])
         raise FetchError("its redirects go in a circle")
 
@@ -104,8 +112,9 @@ class HttpClient:
             connection.abort()
 
     @contextlib.contextmanager
-    def _send(self, url: str, headers: Mapping[str, str]) -> Iterator[Response]:
-        connection = CheckedConnection(self._check, self._total_seconds)
+    def _send(
+        self, url: str, headers: Mapping[str, str], connection: CheckedConnection
+    ) -> Iterator[Response]:
         with self._lock:
             if self.closed:
                 raise FetchError("it was broken off", retryable=True, reached=False)

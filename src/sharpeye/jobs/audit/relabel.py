@@ -86,7 +86,7 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
         pieces[level] = (
             folders.get((*pieces[:level], row["new_label"]))
             or folders.get((row["new_label"],))
-            or _folder_to_create(row["new_label"], sample)
+            or _folder_to_create(row["new_label"], sample, fixes)
         )
         target = free_path(root.joinpath(*pieces), reserved=targets)
         targets.add(target)
@@ -114,11 +114,11 @@ def _class_level(pieces: Sequence[str], sample: Sample, dataset: SampleSet) -> i
     return first + (names.index(sample.label) if sample.label in names else 0)
 
 
-def _folder_to_create(label: str, sample: Sample) -> str:
+def _folder_to_create(label: str, sample: Sample, fixes: Path) -> str:
     """The folder of a class that does not exist yet."""
     refused = set(label) & set('/\\<>:"|?*') or label.startswith(".") or label != label.strip()
     if not label or refused or label_problem(label):
-        raise DataError(f"{label!r} for {sample.path} is no name for a class folder")
+        raise DataError(f"{fixes}: {label!r} for {sample.path} is no name for a class folder")
     return label
 
 

@@ -8,10 +8,11 @@ import hashlib
 import json
 import logging
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -111,6 +112,7 @@ def load_arrays(file: Path) -> tuple[dict[str, Any], dict[str, list[Array]]]:
     # The file is opened here because NumPy does not close damaged ones.
     with file.open("rb") as opened:
         try:
+            _require_stored(opened)
             with np.load(opened, allow_pickle=False) as archive:
                 members = {name: archive[name] for name in sorted(archive.files)}
             content = json.loads(members.pop("about").tobytes())
@@ -124,6 +126,14 @@ def load_arrays(file: Path) -> tuple[dict[str, Any], dict[str, list[Array]]]:
     for name, array in members.items():
         groups.setdefault(name.partition("/")[0], []).append(array)
     return metadata, groups
+
+
+def _require_stored(file: IO[bytes]) -> None:
+    """`numpy.savez` compresses nothing: a compressed member could take any amount of memory."""
+    with zipfile.ZipFile(file) as archive:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise ValueError("a member is compressed")
+    file.seek(0)
 
 
 def _digest(metadata: Mapping[str, Any], members: Mapping[str, Array]) -> str:

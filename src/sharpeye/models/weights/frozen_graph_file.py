@@ -66,7 +66,8 @@ def _read_graph_bytes(file: Path) -> tuple[str, bytes]:
                 return str(file), stream.read()
             limit = min(_MAX_GRAPH_BYTES, max(_FREE_BYTES, _MAX_RATIO * size))
             with _archive_errors(file):
-                name, data = _best_graph(file, read_members(_rewound(stream), limit))
+                members = read_members(_rewound(stream), limit, max_members=_MAX_MEMBERS)
+                name, data = _best_graph(file, members)
     except OSError as error:
         raise EnvironmentFault(f"cannot read {file}: {error.strerror or error}") from None
     return f"{name} in {file}", data
@@ -80,9 +81,7 @@ def _rewound(stream: Any) -> Any:
 def _best_graph(file: Path, members: Iterator[Any]) -> tuple[str, bytes]:
     """The GraphDef in an archive with the best name; only regular files are looked at."""
     best, names = (len(_NAMES), "", b""), []
-    for number, member in enumerate(members):
-        if number >= _MAX_MEMBERS:
-            raise ArchiveRefused(f"it has more than {_MAX_MEMBERS:,} members")
+    for member in members:
         name = PurePosixPath(member.name).name
         names.append(name)
         rank = next((i for i, end in enumerate(_NAMES) if name.endswith(end)), len(_NAMES))
