@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharpeye.core.storage import FileLock, library_errors_at
-from sharpeye.errors import MissingExtra
+from sharpeye.errors import DataError, MissingExtra, one_line
 from sharpeye.jobs.sweep.plan import Params, Plan
 from sharpeye.report.sweep_charts import TRIAL_STATES, TrialRow
 
@@ -49,6 +49,7 @@ class Study:
     Raises:
         MissingExtra: Optuna is not installed.
         EnvironmentFault: the file cannot be written, also at the end of the block.
+        DataError: the file is damaged.
     """
 
     def __init__(self, folder: Path, plan: Plan) -> None:
@@ -89,7 +90,7 @@ class Study:
 
     @property
     def queue_length(self) -> int:
-        return len(self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)))
+        return sum(trial.state is self._states.WAITING for trial in self._all_trials())
 
     def enqueue_plan(self) -> None:
         """Queue every trial of the plan that is not in the study yet."""
@@ -122,7 +123,7 @@ class Study:
                 others = [t for t in self._trials() if t.number != trial.number and t.params]
                 if self.plan.trials and any(other.params == params for other in others):
                     self._mark_failed(trial.number, hidden=True)
-                    if len(self._study.get_trials(deepcopy=False)) < _MAX_DRAWS * self.plan.trials:
+                    if len(self._all_trials()) < _MAX_DRAWS * self.plan.trials:
                         self._study.enqueue_trial({})  # Another trial is drawn in its place.
                     continue
                 name = self.plan.trial_name(params)
@@ -222,11 +223,20 @@ class Study:
 
     def _trials(self) -> list["optuna.trial.FrozenTrial"]:
         """The trials of the plan: neither hidden nor replaced by another trial."""
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self._all_trials()
         # Version 0.1.0 listed replaced trials in an attribute of the study.
         replaced = {*self._study.user_attrs.get("hidden", ())}
         replaced |= {trial.user_attrs.get("replaces") for trial in trials}
         return [t for t in trials if t.number not in replaced and "hidden" not in t.user_attrs]
+
+    def _all_trials(self) -> list["optuna.trial.FrozenTrial"]:
+        """All trials in the file; DataError if it is damaged."""
+        try:
+            return self._study.get_trials(deepcopy=False)
+        except (ValueError, KeyError, TypeError) as error:  # Optuna checks nothing that it reads.
+            raise DataError(
+                f"{self._file} is damaged: {one_line(error)}; --overwrite begins the sweep anew"
+            ) from None
 
     def _running(self) -> list["optuna.trial.FrozenTrial"]:
         return [trial for trial in self._trials() if trial.state is self._states.RUNNING]
