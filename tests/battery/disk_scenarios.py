@@ -17,7 +17,7 @@ from runner import SMALL, hard_photos, temporaries, tree
 # Files with a time, a duration or a random name in them: equal by name only.
 _VARYING = {"README.md", "bundle.json", "history.csv", "metrics.json", "model.onnx", "report.html"}
 _VARYING |= {"config.toml", "check.html", "sources.csv", "m.sharpeye", "m.onnx", "m.manifest.json"}
-_VARYING |= {"manifest.json", "sweep.html", "study.db"}
+_VARYING |= {"manifest.json", "study.db", "issues.json"}
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def test_failing_operations(
 ) -> None:
     """Commands whose n-th write, flush, close or rename fails: full disk, quota, bad disk"""
     random = np.random.default_rng(seed)
-    quick = ("evaluate", "check", "relabel --apply")
+    quick = ("evaluate", "relabel --apply")
     for name in quick if tier.name == "small" else SCENARIOS:
         scenario, out = SCENARIOS[name], tmp_path / "out"
         expected, operations = undisturbed(scenario, inputs, out)
@@ -143,11 +143,14 @@ def test_failing_operations_of_the_cache(
         predictions = tmp_path / "out" / "run" / "predictions.csv"
         return code, predictions.read_bytes() if code == 0 else b""
 
+    if tier.name == "small":
+        tally.skip()
+        return
     counted = FailingDisk(warm)
     expected = train(counted)
     assert expected[0] == 0
     operations = counted.operations
-    count = tier.count(1, 10, len(operations))
+    count = tier.count(0, 10, len(operations))
     points = random.choice(len(operations), min(count, len(operations)), replace=False)
     for number, point in enumerate(sorted(points.tolist())):
         code, stays_full = FAULTS[number % len(FAULTS)]
@@ -285,6 +288,9 @@ def fill_disks(
 def test_full_disks(tally: Tally, tier: Tier, inputs: Inputs, warm: Path, tmp_path: Path) -> None:
     """Full disks: output, cache and TMPDIR of trainings and exports, filled to 20 offsets each"""
     require_mount(tmp_path / "try")
+    if tier.name == "small":
+        tally.skip()
+        return
     trial = DiskTrial(inputs, warm, tmp_path / "trial")
     fixed = Scenario("export {run} -f onnx --fixed -o {out}/m.onnx")
     plan = [
@@ -292,13 +298,13 @@ def test_full_disks(tally: Tally, tier: Tier, inputs: Inputs, warm: Path, tmp_pa
         ("train", SCENARIOS["train"], "cache", tier.count(0, 8, 20)),
         ("train --overwrite", SCENARIOS["train --overwrite"], "output", tier.count(0, 4, 20)),
         ("export --fixed", fixed, "TMPDIR", tier.count(0, 6, 20)),
-        ("relabel --copy", SCENARIOS["relabel --copy"], "output", tier.count(1, 3, 20)),
+        ("relabel --copy", SCENARIOS["relabel --copy"], "output", tier.count(0, 3, 20)),
         ("augment", SCENARIOS["augment"], "output", tier.count(0, 4, 20)),
         ("collect import", SCENARIOS["collect import"], "output", tier.count(0, 3, 20)),
         ("check --quarantine", SCENARIOS["check --quarantine"], "output", tier.count(0, 3, 20)),
         ("predict --draw", SCENARIOS["predict --draw"], "output", tier.count(0, 3, 20)),
     ]
-    fill_disks(tally, trial, [step for step in plan if step[-1]])
+    fill_disks(tally, trial, plan)
 
 
 SCRATCH = "--set model.name=cnn --set model.image_size=32 --set train.epochs=3"

@@ -6,6 +6,7 @@ The commands run as `nobody`; where the test may not become another user, all ca
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,13 @@ import pytest
 from battery.disk_scenarios import Inputs
 from battery.processes import EndedProcess
 from battery.tally import LossError, Tally, Tier
-from battery.unprivileged import allow, give, is_possible, sharpeye_as_nobody
+from battery.unprivileged import UNSET, allow, give, is_possible, sharpeye_as_nobody
 from runner import SMALL, share_backbones, temporaries, tree
 from sharpeye.core.inference import Backbone
 
 TRAIN = "train {photos} -o {out}/run -q"
 PREDICT = "predict {run} {photos}/ash"
+EXPORT = "export {run} -f onnx --data {photos}"
 # Folders that a command may write: all others must be as they were.
 OPEN = ("out", "cache", "tmp", "home")
 
@@ -104,8 +106,8 @@ class Case:
         done = sharpeye_as_nobody(
             *arguments,
             stash=place.folder("stash"),
-            cache=Path(env.pop("SHARPEYE_CACHE", place.cache)),
-            env={name: value for name, value in env.items() if value != "unset"},
+            cache=place.cache,
+            env=env,
             cwd=place.folder(self.cwd),
             preexec=self.preexec,
             wrapper=self.wrapper,
@@ -163,7 +165,7 @@ IMAGES = (
     Case("read-only images", "evaluate {run} {photos} -o {out}/scores", read_only_data),
     Case("read-only images", "check {photos} -o {out}/report", read_only_data),
     Case("read-only images", "augment {photos} {out}/more --random 1", read_only_data),
-    Case("read-only images", "export {run} -f onnx -o {out}/m.onnx", read_only_data),
+    Case("read-only images", f"{EXPORT} -o {{out}}/m.onnx", read_only_data),
     Case(
         "read-only images",
         "check {inputs}/broken --quick --quarantine {out}/aside",
@@ -193,7 +195,7 @@ IMAGES = (
     Case("an unreadable image", TRAIN, unreadable_image, check=lists_the_image),
     Case("an unreadable image", "predict {run} {photos}", unreadable_image, (3,), "ash3"),
     Case("an unreadable image", "check {photos}", unreadable_image, says="ash3"),
-    Case("an unreadable class", TRAIN, unreadable_class, (3, 5), "birch"),
+    Case("an unreadable class", TRAIN, unreadable_class, says="warning.*birch"),
     Case("an unreadable class", "check {photos}", unreadable_class, (0, 3, 5), "birch"),
     Case("an unreadable class", "predict {run} {photos}", unreadable_class, (3, 5), "birch"),
     Case(
@@ -243,7 +245,7 @@ CACHES = (
     Case("root's cache", "cache clear", roots_cache, (5,), "ermission denied"),
     Case("closed cache", TRAIN, closed_cache, (5,), "cache"),
     Case("closed cache", PREDICT, closed_cache),
-    Case("closed cache", "check {photos}", closed_cache),
+    Case("closed cache", "check {photos}", closed_cache, says="cache"),
     Case("closed cache", "cache info", closed_cache, (0, 5)),
 )
 
@@ -303,7 +305,7 @@ OUTPUTS = (
             TRAIN,
             "evaluate {run} {photos} -o {out}/scores",
             "check {photos} -o {out}/report",
-            "export {run} -f onnx -o {out}/m.onnx",
+            f"{EXPORT} -o {{out}}/m.onnx",
             "augment {photos} {out}/more --random 1",
             "relabel {photos} --apply {inputs}/fixes.csv --copy {out}/fixed",
             "predict {run} {photos} --draw {out}/drawn",
@@ -313,10 +315,10 @@ OUTPUTS = (
     ),
     *(
         Case("root's output", command, roots_output, (5,), DENIED)
-        for command in (TRAIN, "export {run} -f bundle -o {out}/m.sharpeye")
+        for command in (TRAIN, "export {run} -f bundle --data {photos} -o {out}/m.sharpeye")
     ),
     Case("absent folder around the output", "train {photos} -o {out}/a/b/run -q"),
-    Case("absent folder around the output", "export {run} -f onnx -o {out}/a/m.onnx"),
+    Case("absent folder around the output", f"{EXPORT} -o {{out}}/a/m.onnx"),
     *(
         Case("a file as output", command, file_as_output, (2, 5), check=output_is_unchanged)
         for command in (
@@ -324,7 +326,7 @@ OUTPUTS = (
             f"{TRAIN} --overwrite",
             "evaluate {run} {photos} -o {out}/scores",
             "check {photos} -o {out}/report",
-            "export {run} -f onnx -o {out}/m.onnx",
+            f"{EXPORT} -o {{out}}/m.onnx",
             "augment {photos} {out}/more",
             "train {photos} -o {out}/run/below -q",
         )
@@ -346,7 +348,7 @@ OUTPUTS = (
         check=others_run_is_whole,
     ),
     Case("another user's folder, sticky", TRAIN, others_folder, (5,), DENIED),
-    Case("a sticky folder", "export {run} -f onnx -o {out}/m.onnx", others_folder),
+    Case("a sticky folder", f"{EXPORT} -o {{out}}/m.onnx", others_folder),
 )
 
 # --- the surroundings ----------------------------------------------------------------------------
@@ -366,6 +368,21 @@ def closed_run(place: Place) -> None:
 
 def read_only_home(place: Place) -> None:
     give(place.folder("home"), owner=0)
+
+
+def read_only_everything(place: Place) -> None:
+    for change in (read_only_cache, read_only_output, read_only_home):
+        change(place)
+
+
+# Starts a server and stops it as soon as it says where it is.
+STOP_WHEN_READY = """
+import subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)
+print(process.stdout.readline())
+process.terminate()
+sys.exit(process.wait())
+"""
 
 
 def remove_current_folder() -> None:
@@ -397,40 +414,34 @@ def has_modes(mask: int) -> Callable[[Place, EndedProcess], None]:
     return check
 
 
-EXPORT = "export {run} -f onnx --fixed -o {out}/m.onnx"
-NO_HOME = {"HOME": "unset", "SHARPEYE_CACHE": ""}
+FIXED = f"{EXPORT} --fixed -o {{out}}/m.onnx"
+NO_CACHE = {"SHARPEYE_CACHE": UNSET}
+NO_HOME = {"HOME": UNSET, **NO_CACHE}
 SURROUNDINGS = (
     Case("no HOME", "predict {run} {photos}", env=NO_HOME),
     Case("no HOME", "check {photos}", env=NO_HOME),
     Case("no HOME", "doctor", env=NO_HOME),
-    Case("read-only HOME", "check {photos}", read_only_home, env={"SHARPEYE_CACHE": ""}),
-    Case("read-only HOME", "predict {run} {photos}", read_only_home, env={"SHARPEYE_CACHE": ""}),
-    Case("read-only HOME", TRAIN, read_only_home, (5,), "cache", env={"SHARPEYE_CACHE": ""}),
-    Case("absent TMPDIR", EXPORT, env={"TMPDIR": "{out}/nowhere"}),
-    Case("root's TMPDIR", EXPORT, env={"TMPDIR": "{inputs}"}),
+    Case("read-only HOME", "check {photos}", read_only_home, env=NO_CACHE),
+    Case("read-only HOME", "predict {run} {photos}", read_only_home, env=NO_CACHE),
+    Case("read-only HOME", TRAIN, read_only_home, (5,), "sharpeye", env=NO_CACHE),
+    Case("absent TMPDIR", FIXED, env={"TMPDIR": "{out}/nowhere"}),
+    Case("root's TMPDIR", FIXED, env={"TMPDIR": "{inputs}"}),
     *(
         Case(f"umask {mask:03o}", command, preexec=set_umask(mask), check=has_modes(mask))
-        for mask in (0o077, 0o000, 0o027)
+        for mask in (0o077, 0o000)
         for command in (
             TRAIN,
-            "export {run} -f bundle -o {out}/m.sharpeye",
+            "export {run} -f bundle --data {photos} -o {out}/m.sharpeye",
             "augment {photos} {out}/more --random 1",
         )
     ),
-    *(
-        Case(name, command, prepare, (4, 5), DENIED)
-        for name, prepare in (
-            ("unreadable model.onnx", unreadable_model),
-            ("unreadable bundle.json", unreadable_manifest),
-            ("closed run", closed_run),
-        )
-        for command in (
-            PREDICT,
-            "evaluate {run} {photos}",
-            "export {run} -f onnx -o {out}/m.onnx",
-            "serve {run} --port 0",
-        )
-    ),
+    Case("unreadable model.onnx", PREDICT, unreadable_model, (5,), "model.onnx: P" + DENIED),
+    Case("unreadable model.onnx", f"{EXPORT} -o {{out}}/m.onnx", unreadable_model, (5,), DENIED),
+    Case("unreadable model.onnx", "serve {run} --port 0", unreadable_model, (5,), DENIED),
+    Case("unreadable bundle.json", PREDICT, unreadable_manifest, (5,), "bundle.json: P" + DENIED),
+    Case("unreadable bundle.json", "evaluate {run} {photos}", unreadable_manifest, (5,), DENIED),
+    Case("closed run", PREDICT, closed_run, (2,), "run' is not readable"),
+    Case("closed run", "evaluate {run} {photos}", closed_run, (2,), "run' is not readable"),
     Case(
         "deleted current folder",
         PREDICT,
@@ -442,6 +453,8 @@ SURROUNDINGS = (
         "deleted current folder",
         TRAIN,
         current_folder,
+        (5,),
+        "the current folder does not exist",
         cwd="out/gone",
         preexec=remove_current_folder,
     ),
@@ -450,23 +463,23 @@ SURROUNDINGS = (
         "train {photos} -q",
         current_folder,
         (5,),
+        "the current folder does not exist",
         cwd="out/gone",
         preexec=remove_current_folder,
     ),
     Case("closed standard output", PREDICT, preexec=lambda: os.close(1)),
-    Case(
-        "read-only everything",
-        "serve {run} --port 0",
-        lambda place: (read_only_cache(place), read_only_output(place), read_only_home(place)),
-        says="serving run at",
-        wrapper=("timeout", "-s", "TERM", "--preserve-status", "3"),
-    ),
-    Case(
-        "read-only everything",
-        "studio {photos} --port 0",
-        lambda place: (read_only_cache(place), read_only_output(place), read_only_home(place)),
-        says="studio of",
-        wrapper=("timeout", "-s", "TERM", "--preserve-status", "4"),
+    *(
+        Case(
+            "all is read-only",
+            command,
+            read_only_everything,
+            says=f"{announcement} .*at http://",
+            wrapper=(sys.executable, "-c", STOP_WHEN_READY),
+        )
+        for command, announcement in (
+            ("serve {run} --port 0", "serving"),
+            ("studio {photos} --port 0", "studio"),
+        )
     ),
 )
 

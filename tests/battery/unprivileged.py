@@ -11,6 +11,7 @@ from battery.processes import EndedProcess, run_process
 from runner import command, environment
 
 NOBODY = 65534
+UNSET = "(unset)"  # in place of a variable's value
 
 # Python or SharpEye may lie in a folder that only root may enter, such as /root. In a mount
 # namespace of the new process, the folders that it needs are mounted into an empty one instead.
@@ -71,8 +72,9 @@ def sharpeye_as_nobody(
     preexec: Callable[[], None] | None = None,
     wrapper: Sequence[str] = (),
 ) -> EndedProcess:
-    """Run one command of SharpEye as `nobody`."""
+    """Run one command of SharpEye as `nobody`; variables of `env` may be UNSET."""
     variables = {**environment(cache), "PYTHONDONTWRITEBYTECODE": "1", **env}
+    variables = {name: value for name, value in variables.items() if value != UNSET}
     return run_as_nobody(
         [*wrapper, *command(*arguments)], stash, env=variables, cwd=cwd, preexec=preexec
     )

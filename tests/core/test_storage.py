@@ -286,6 +286,19 @@ def test_the_advice_names_the_variable_of_the_cache_only_there(
     assert str(explain_os_error(error, tmp_path / "a")).endswith("or choose another place")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows deletes no current folder")
+def test_an_error_is_explained_though_the_current_folder_was_deleted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    error = OSError(errno.ENOSPC, "no")
+    assert str(explain_os_error(error, Path("a"))).startswith("cannot write a: No space left")
+    message = str(explain_os_error(OSError(errno.EACCES, "no"), Path("a"), "open"))
+    assert message.startswith("cannot open a: Permission denied")
+
+
 def test_a_folder_can_be_made_twice(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     assert make_folder(folder) == folder == make_folder(folder)

@@ -27,7 +27,7 @@ from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.storage import FileLock
 from sharpeye.core.tables import read_table
 from sharpeye.core.types import SampleSet
-from sharpeye.errors import BusyError, DivergedError, EnvironmentFault, UsageError
+from sharpeye.errors import BusyError, DataError, DivergedError, EnvironmentFault, UsageError
 from sharpeye.jobs.sweep import sweep as job
 from sharpeye.jobs.sweep import worker_pool
 from sharpeye.jobs.sweep.plan import Plan, Range, make_plan
@@ -186,6 +186,30 @@ def test_other_trials_are_named_by_what_differs() -> None:
     (params,) = plan.combinations()
     assert plan.trial_name(params) == "optimizer=sgd,finetune.learning_rate=0.1235"
     assert plan.trial_name({"model.weights": "../../a b"}) == "weights=.._.._a_b"
+
+
+@pytest.mark.parametrize(("old", "new"), [("scaling", "scalmng"), ("epochs = ", "epochs = -")])
+def test_a_damaged_plan_is_refused_by_its_name(old: str, new: str, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    text = plan_to_toml(make_plan(Config(), {"layer_size": [8, 16]}, {}))
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        read_plan(file)
+    assert str(caught.value).startswith(f"{file} is not the plan of a sweep: ")
+
+
+def test_a_damaged_study_is_refused_by_its_name(tmp_path: Path) -> None:
+    plan = make_plan(Config(), {"layer_size": [8, 16]}, {})
+    with Study(tmp_path, plan) as study:
+        study.enqueue_plan()
+    file = tmp_path / "study.db"
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b'{"net.layer_size": ', b'{"net.layer_size"; '))
+    with (
+        pytest.raises(DataError, match=r"study\.db is damaged: .*begins the sweep anew"),
+        Study(tmp_path, plan) as study,
+    ):
+        study.rows()
 
 
 def test_a_plan_comes_back_from_its_file_and_from_its_command(

@@ -33,15 +33,25 @@ _ADVICE = {
 }
 
 
-def explain_os_error(error: OSError, path: Path) -> EnvironmentFault:
-    """Turn an error of the operating system into one line with the path and what to do."""
-    in_cache = path.absolute().is_relative_to(cache_root().absolute())
+def explain_os_error(error: OSError, path: Path, action: str = "write") -> EnvironmentFault:
+    """Turn an error of the operating system into one line with the path and what to do.
+
+    Args:
+        action: what cannot be done, `write` or `open`.
+    """
     for codes, advice in _ADVICE.items():
         if error.errno in codes:
-            if in_cache:
+            if _is_in_cache(path):
                 advice += ", or set SHARPEYE_CACHE to another folder"
-            return EnvironmentFault(f"cannot write {path}: {os.strerror(error.errno)}; {advice}")
-    return EnvironmentFault(f"cannot write {path}: {error.strerror or error}")
+            return EnvironmentFault(f"cannot {action} {path}: {os.strerror(error.errno)}; {advice}")
+    return EnvironmentFault(f"cannot {action} {path}: {error.strerror or error}")
+
+
+def _is_in_cache(path: Path) -> bool:
+    try:
+        return path.absolute().is_relative_to(cache_root().absolute())
+    except OSError:  # the current folder was deleted
+        return False
 
 
 @contextlib.contextmanager

@@ -101,7 +101,7 @@ def _parse(text: str) -> _Content:
             unchecked = ""
             continue
         unchecked += f"{line}\n"
-        if len(digest) == _DIGEST_LENGTH and split in SPLITS:
+        if len(digest) == _DIGEST_LENGTH and digest.isascii() and split in SPLITS:
             known[digest] = split  # the last line of a digest counts
         else:
             is_intact = False

@@ -138,7 +138,10 @@ class VectorStore:
                     yield record
 
     def _segments(self) -> list[Path]:
-        return sorted(self.folder.glob("*.seg"))
+        try:
+            return sorted(self.folder.glob("*.seg"))
+        except OSError:  # a cache that this user may not read
+            return []
 
     def _map_records(self, segment: Path) -> npt.NDArray[np.void]:
         """The records of a segment as a memory-mapped array."""
