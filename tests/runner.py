@@ -206,5 +206,7 @@ def mounted_disk(folder: Path, *, mebibytes: int, files: int = 0) -> Iterator[Pa
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("a disk can be mounted here by nobody")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -26,9 +26,9 @@ def bit_flips(data: bytes, count: int, random: np.random.Generator) -> Iterator[
 
 
 def block_errors(data: bytes, count: int, random: np.random.Generator) -> Iterator[Damage]:
-    """Copies of `data` with a block of zeros, of noise, or of another position; or cut there."""
+    """Copies of `data` with a block of zeros, of noise, or of another position."""
     size = min(BLOCK_BYTES, max(1, len(data) // 4))
-    kinds = ("zeros", "noise", "moved", "cut")
+    kinds = ("zeros", "noise", "moved")
     for number in range(count):
         kind = kinds[number % len(kinds)]
         start, source = random.integers(0, max(1, len(data) - size), 2).tolist()
@@ -36,10 +36,8 @@ def block_errors(data: bytes, count: int, random: np.random.Generator) -> Iterat
             "zeros": bytes(size),
             "noise": random.bytes(size),
             "moved": data[source : source + size],
-            "cut": b"",
         }[kind]
-        end = len(data) if kind == "cut" else start + size
-        yield Damage(f"{kind} at {start}", data[:start] + block + data[end:])
+        yield Damage(f"{kind} at {start}", data[:start] + block + data[start + size :])
 
 
 def damages(data: bytes, count: int, random: np.random.Generator) -> Iterator[Damage]:
