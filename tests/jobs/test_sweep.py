@@ -4,11 +4,13 @@ Formulas stand in for networks; the queue and the files are real, and where a te
 processes, so are these.
 """
 
+import contextlib
 import logging
 import math
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -207,6 +209,26 @@ def test_a_damaged_study_is_refused_by_its_name(tmp_path: Path) -> None:
     file.write_bytes(data.replace(b'{"net.layer_size": ', b'{"net.layer_size"; '))
     with (
         pytest.raises(DataError, match=r"study\.db is damaged: .*begins the sweep anew"),
+        Study(tmp_path, plan) as study,
+    ):
+        study.rows()
+
+
+def test_a_result_that_was_changed_is_refused_by_its_name(tmp_path: Path) -> None:
+    plan = make_plan(Config(), {"layer_size": [8, 16]}, {})
+    row = {"epoch": 1, "validation_log_loss": 0.5, "validation_accuracy": 0.75}
+    with Study(tmp_path, plan) as study:
+        study.enqueue_plan()
+        running = study.next_trial(worker=0)
+        assert running is not None
+        study.report_epoch(running, row, row)
+        study.complete(running, row)
+        assert [row.log_loss for row in study.rows()][0] == 0.5
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute("UPDATE trial_intermediate_values SET intermediate_value = 0.25")
+        database.commit()
+    with (
+        pytest.raises(DataError, match=r"study\.db is damaged: trial 0 is not as it was written"),
         Study(tmp_path, plan) as study,
     ):
         study.rows()

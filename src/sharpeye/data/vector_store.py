@@ -177,8 +177,8 @@ def iter_vector_folders(root: Path | None = None) -> Iterator[tuple[Path, dict[s
     """Each folder of vectors in the cache with its key and its size in bytes."""
     for folder in _sorted_glob((root or cache_root()) / "features", "*"):
         try:
-            key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            key = dict(json.loads((folder / "key.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             key = {}
         yield folder, key, sum(file.stat().st_size for file in _sorted_glob(folder, "*.seg"))
 

@@ -5,6 +5,8 @@ drawn when a worker takes the trial. The parent process notices at once that a w
 queues its trial again; Optuna's heartbeat takes 2.1 s at its shortest interval (n = 5).
 """
 
+import hashlib
+import json
 import math
 import warnings
 from collections.abc import Mapping
@@ -44,7 +46,7 @@ class Study:
 
     A trial has these user attributes in the file: `name`, `worker`, `attempt` (from 1), `best` (an
     epoch and its metrics), `reason` (why it ended early), `stopped` (by the time limit), `replaces`
-    (the number of the trial that it repeats), and `hidden` (it was a duplicate).
+    (the number of the trial that it repeats), `hidden` (it was a duplicate), and `checksum`.
 
     Raises:
         MissingExtra: Optuna is not installed.
@@ -150,10 +152,12 @@ class Study:
         return self.plan.prune and running.trial.should_prune()
 
     def complete(self, running: RunningTrial, best: Mapping[str, Any]) -> None:
+        self._add_checksum(running)
         self._study.tell(running.trial, float(best[self.plan.metric]))
 
     def prune(self, running: RunningTrial) -> None:
         running.trial.set_user_attr("reason", "fell behind the others")
+        self._add_checksum(running)
         self._study.tell(running.trial, state=self._states.PRUNED)
 
     def fail(self, running: RunningTrial, reason: str) -> None:
@@ -232,11 +236,23 @@ class Study:
     def _all_trials(self) -> list["optuna.trial.FrozenTrial"]:
         """All trials in the file; DataError if it is damaged."""
         try:
-            return self._study.get_trials(deepcopy=False)
-        except (ValueError, KeyError, TypeError) as error:  # Optuna checks nothing that it reads.
-            raise DataError(
-                f"{self._file} is damaged: {one_line(error)}; --overwrite begins the sweep anew"
-            ) from None
+            trials = self._study.get_trials(deepcopy=False)
+        except (ValueError, LookupError, TypeError) as error:  # Optuna checks no value.
+            raise self._damage(one_line(error)) from None
+        for trial in trials:
+            is_complete = trial.state in (self._states.COMPLETE, self._states.PRUNED)
+            expected = trial.user_attrs.get("checksum")  # Earlier versions wrote none.
+            if is_complete and expected not in (None, _checksum(trial)):
+                raise self._damage(f"trial {trial.number} is not as it was written")
+        return trials
+
+    def _damage(self, reason: str) -> DataError:
+        return DataError(f"{self._file} is damaged: {reason}; --overwrite begins the sweep anew")
+
+    def _add_checksum(self, running: RunningTrial) -> None:
+        """Let damage of the results be noticed: the last change before a trial ends."""
+        trial = self._study.get_trials(deepcopy=False)[running.trial.number]
+        running.trial.set_user_attr("checksum", _checksum(trial))
 
     def _running(self) -> list["optuna.trial.FrozenTrial"]:
         return [trial for trial in self._trials() if trial.state is self._states.RUNNING]
@@ -248,6 +264,14 @@ def _storage_errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return StorageInternalError, SQLAlchemyError
+
+
+def _checksum(trial: "optuna.trial.FrozenTrial") -> str:
+    """A digest of what a trial was and how well it did; not of the times, which change nothing."""
+    attributes = {name: trial.user_attrs[name] for name in trial.user_attrs if name != "checksum"}
+    values = sorted(trial.intermediate_values.items())
+    text = json.dumps([trial.params, values, attributes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _params_of(trial: "optuna.trial.FrozenTrial") -> Params:
