@@ -223,7 +223,7 @@ def test_a_result_that_was_changed_is_refused_by_its_name(tmp_path: Path) -> Non
         assert running is not None
         study.report_epoch(running, row, row)
         study.complete(running, row)
-        assert [row.log_loss for row in study.rows()][0] == 0.5
+        assert study.rows()[0].log_loss == 0.5
     with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
         database.execute("UPDATE trial_intermediate_values SET intermediate_value = 0.25")
         database.commit()
