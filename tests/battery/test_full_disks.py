@@ -229,8 +229,9 @@ class DiskTrial:
             scenario.prepare(self.inputs, folders["output"])
             with disk.watched() as used:
                 self._run(scenario, folders).check({0})
-            converted = folders["cache"] / "backbones"
-            shutil.copytree(converted, self.warm / "backbones", dirs_exist_ok=True)
+            for file in (folders["cache"] / "backbones").iterdir():
+                if not (self.warm / "backbones" / file.name).exists():  # now converted
+                    shutil.copy(file, self.warm / "backbones")
             return max(used), tree(folders["output"])
 
     def fill(
