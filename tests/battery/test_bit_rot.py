@@ -372,12 +372,12 @@ def test_damaged_sweeps(
 
     def check() -> bool:
         try:
-            found = rows()
+            received = rows()
         except SharpEyeError as error:
             assert str(folder) in str(error), error
             return True
-        if str(found) != str(expected):
-            raise LossError(f"other trials: {found}")
+        if str(received) != str(expected):
+            raise LossError(f"other trials: {received}")
         return False
 
     for name in ("study.db", "sweep.toml"):

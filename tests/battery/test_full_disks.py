@@ -50,7 +50,7 @@ def check_message(text: str, paths: Sequence[Path | str]) -> None:
     assert TEMPORARY_PREFIX not in line, line
 
 
-def fresh(folder: Path) -> Path:
+def create_empty(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
@@ -59,9 +59,11 @@ def fresh(folder: Path) -> Path:
 # --- one operation fails -------------------------------------------------------------------------
 
 
-def undisturbed(scenario: Scenario, inputs: Inputs, out: Path) -> tuple[dict[str, str], list[str]]:
+def run_undisturbed(
+    scenario: Scenario, inputs: Inputs, out: Path
+) -> tuple[dict[str, str], list[str]]:
     """The results of a command that nothing happens to, and its operations on files."""
-    scenario.prepare(inputs, fresh(out))
+    scenario.prepare(inputs, create_empty(out))
     with FailingDisk(out).mounted() as disk:
         assert run(scenario.arguments(inputs, out)) == 0
     return tree(out), disk.operations
@@ -75,7 +77,7 @@ def check_fault(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Run a command on a disk that fails, and again on one that does not."""
-    out = fresh(disk.folder)
+    out = create_empty(disk.folder)
     scenario.prepare(inputs, out)
     before, arguments = tree(out), scenario.arguments(inputs, out)
     with disk.mounted():
@@ -109,7 +111,7 @@ def test_failing_operations(
     quick = ("evaluate", "relabel --apply")
     for name in quick if tier.name == "small" else SCENARIOS:
         scenario, out = SCENARIOS[name], tmp_path / "out"
-        expected, operations = undisturbed(scenario, inputs, out)
+        expected, operations = run_undisturbed(scenario, inputs, out)
         count = tier.count(1, 6, len(operations))
         points = random.choice(len(operations), min(count, len(operations)), replace=False)
         for number, point in enumerate(sorted(points.tolist())):
@@ -138,7 +140,7 @@ def test_failing_operations_of_the_cache(
     def train(disk: FailingDisk) -> tuple[int, bytes]:
         for name in ("features", "looks", "splits"):
             shutil.rmtree(warm / name, ignore_errors=True)
-        fresh(tmp_path / "out")
+        create_empty(tmp_path / "out")
         with disk.mounted():
             code = run(arguments)
         predictions = tmp_path / "out" / "run" / "predictions.csv"
@@ -203,11 +205,11 @@ class SmallDisk:
 
 def require_mount(folder: Path) -> None:
     """Skip the test where no disk can be mounted."""
-    with mounted_disk(fresh(folder), mebibytes=1):
+    with mounted_disk(create_empty(folder), mebibytes=1):
         pass
 
 
-def two_at_a_time(cases: Iterable[tuple[str, Callable[[], None]]], tally: Tally) -> None:
+def run_in_pairs(cases: Iterable[tuple[str, Callable[[], None]]], tally: Tally) -> None:
     """Run cases on two threads, which wait for processes, and count them here."""
     with ThreadPoolExecutor(2) as pool:
         started = [(name, pool.submit(case)) for name, case in cases]
@@ -216,7 +218,7 @@ def two_at_a_time(cases: Iterable[tuple[str, Callable[[], None]]], tally: Tally)
                 future.result()
 
 
-class DiskTrial:
+class SmallDiskRunner:
     """A command of which one folder lies on a small disk: `output`, `cache` or `TMPDIR`."""
 
     def __init__(self, inputs: Inputs, warm: Path, root: Path) -> None:
@@ -260,16 +262,16 @@ class DiskTrial:
 
     @contextlib.contextmanager
     def _disk(self, name: str) -> Iterator[SmallDisk]:
-        with mounted_disk(fresh(self.root / name / "disk"), mebibytes=DISK_MIB) as folder:
+        with mounted_disk(create_empty(self.root / name / "disk"), mebibytes=DISK_MIB) as folder:
             yield SmallDisk(folder)
 
     def _folders(self, disk: SmallDisk, on_disk: str) -> dict[str, Path]:
         parent = disk.folder.parent
         folders = {
-            name: fresh((disk.folder if name == on_disk else parent) / name)
+            name: create_empty((disk.folder if name == on_disk else parent) / name)
             for name in ("output", "cache", "TMPDIR")
         }
-        share_backbones(self.warm, fresh(folders["cache"]), link=on_disk != "cache")
+        share_backbones(self.warm, create_empty(folders["cache"]), link=on_disk != "cache")
         return folders
 
     def _run(self, scenario: Scenario, folders: dict[str, Path]) -> EndedProcess:
@@ -278,24 +280,24 @@ class DiskTrial:
         return run_command(*arguments, cache=folders["cache"], env=environment)
 
 
-def offsets(used: int, count: int) -> list[int]:
+def spread_offsets(used: int, count: int) -> list[int]:
     """Numbers of free bytes at which a command that needs `used` bytes fails, evenly spread."""
     return [int(used * (number + 0.5) / count) for number in range(count)]
 
 
 def fill_disks(
     tally: Tally,
-    trial: DiskTrial,
+    disks: SmallDiskRunner,
     plan: Iterable[tuple[str, Scenario, str, int]],
 ) -> None:
     """Run each (name, scenario, folder on the disk, number of offsets)."""
     cases = []
     for name, scenario, on_disk, count in plan:
-        used, expected = trial.measure(scenario, on_disk)
+        used, expected = disks.measure(scenario, on_disk)
         tally.figures[f"{name}, {on_disk}"] = f"{used / MIB:.1f} MiB"
-        for number, free in enumerate(offsets(used, count)):
+        for number, free in enumerate(spread_offsets(used, count)):
             case = functools.partial(
-                trial.fill,
+                disks.fill,
                 scenario,
                 on_disk,
                 f"{len(cases)}",
@@ -303,7 +305,7 @@ def fill_disks(
                 expected=expected,
             )
             cases.append((f"{name}: {on_disk} with {free} bytes free ({number})", case))
-    two_at_a_time(cases, tally)
+    run_in_pairs(cases, tally)
 
 
 def test_full_disks(tally: Tally, tier: Tier, inputs: Inputs, warm: Path, tmp_path: Path) -> None:
@@ -312,7 +314,7 @@ def test_full_disks(tally: Tally, tier: Tier, inputs: Inputs, warm: Path, tmp_pa
     if tier.name == "small":
         tally.skip()
         return
-    trial = DiskTrial(inputs, warm, tmp_path / "trial")
+    disks = SmallDiskRunner(inputs, warm, tmp_path / "disks")
     fixed = Scenario("export {run} -f onnx --fixed -o {out}/m.onnx")
     plan = [
         ("train", SCENARIOS["train"], "output", tier.count(0, 12, 20)),
@@ -325,7 +327,7 @@ def test_full_disks(tally: Tally, tier: Tier, inputs: Inputs, warm: Path, tmp_pa
         ("check --quarantine", SCENARIOS["check --quarantine"], "output", tier.count(0, 3, 20)),
         ("predict --draw", SCENARIOS["predict --draw"], "output", tier.count(0, 3, 20)),
     ]
-    fill_disks(tally, trial, plan)
+    fill_disks(tally, disks, plan)
 
 
 SCRATCH = "--set model.name=cnn --set model.image_size=32 --set train.epochs=3"
@@ -351,12 +353,12 @@ def test_full_disks_below_tensorflow(
     if tier.name == "small":
         tally.skip(len(SLOW))
         return
-    trial = DiskTrial(inputs, warm, tmp_path / "trial")
+    disks = SmallDiskRunner(inputs, warm, tmp_path / "disks")
     plan = [
         (name, Scenario(text, exact=False), "output", tier.count(0, 1, 20))
         for name, text in SLOW.items()
     ]
-    fill_disks(tally, trial, plan)
+    fill_disks(tally, disks, plan)
 
 
 # --- other limits --------------------------------------------------------------------------------
@@ -370,9 +372,9 @@ def test_limited_files(
     names = ("train", "evaluate", "augment", "relabel --copy", "export onnx", "predict --draw")
     chosen = names[3:4] if tier.name == "small" else names
 
-    def limited(name: str, size: int) -> None:
+    def run_with_small_files(name: str, size: int) -> None:
         folder, scenario = tmp_path / f"size {name} {size}".replace(" ", "-"), SCENARIOS[name]
-        out = fresh(folder)
+        out = create_empty(folder)
         done = run_command(
             *scenario.arguments(inputs, out),
             cache=warm,
@@ -380,8 +382,8 @@ def test_limited_files(
         )
         check_ended(done, out, folder)
 
-    def without_inodes(name: str, files: int) -> None:
-        folder = fresh(tmp_path / f"files {name} {files}".replace(" ", "-"))
+    def run_without_inodes(name: str, files: int) -> None:
+        folder = create_empty(tmp_path / f"files {name} {files}".replace(" ", "-"))
         with mounted_disk(folder, mebibytes=DISK_MIB, files=files) as out:
             done = run_command(*SCENARIOS[name].arguments(inputs, out), cache=warm)
             check_ended(done, out, folder)
@@ -394,11 +396,16 @@ def test_limited_files(
     cases = []
     for name in chosen:
         for size in (100, 1000, 4000)[: tier.count(1, 1, 3)]:
-            cases.append((f"{name}: files of {size} bytes", functools.partial(limited, name, size)))
+            cases.append(
+                (
+                    f"{name}: files of {size} bytes",
+                    functools.partial(run_with_small_files, name, size),
+                )
+            )
         for files in (2, 3, 5)[: tier.count(0, 1, 3)]:
-            case = functools.partial(without_inodes, name, files)
+            case = functools.partial(run_without_inodes, name, files)
             cases.append((f"{name}: {files} inodes", case))
-    two_at_a_time(cases, tally)
+    run_in_pairs(cases, tally)
 
 
 def redirect(path: str, *descriptors: int) -> Callable[[], None]:
@@ -431,7 +438,7 @@ def test_full_streams(tally: Tally, tier: Tier, inputs: Inputs, warm: Path, tmp_
     names = list(commands)[: tier.count(1, len(commands), len(commands))]
 
     def case(name: str, stream: str) -> None:
-        out = fresh(tmp_path / f"{name} {stream}".replace(" ", "-"))
+        out = create_empty(tmp_path / f"{name} {stream}".replace(" ", "-"))
         arguments = Scenario(commands[name]).arguments(inputs, out)
         descriptors = {"output": (1,), "log": (2,), "both": (1, 2)}[stream]
         done = run_command(
@@ -439,15 +446,15 @@ def test_full_streams(tally: Tally, tier: Tier, inputs: Inputs, warm: Path, tmp_
         ).check({0} if stream == "log" else {5})
         if stream == "output":
             assert "cannot write to the standard output: No space left" in done.err
-        again = run_command(
-            *Scenario(commands[name]).arguments(inputs, fresh(tmp_path / f"{out.name}-2")),
+        repeated = run_command(
+            *Scenario(commands[name]).arguments(inputs, create_empty(tmp_path / f"{out.name}-2")),
             cache=warm,
         )
-        again.check({0})
+        repeated.check({0})
         check_result(out, tree(tmp_path / f"{out.name}-2"), Scenario(commands[name]))
 
     streams = ("output", "log", "both")[: tier.count(1, 3, 3)]
-    two_at_a_time(
+    run_in_pairs(
         [
             (f"{name}: {stream}", functools.partial(case, name, stream))
             for name in names

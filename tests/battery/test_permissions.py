@@ -18,7 +18,7 @@ import pytest
 from battery.disk_scenarios import Inputs
 from battery.processes import EndedProcess
 from battery.tally import LossError, Tally, Tier
-from battery.unprivileged import UNSET, allow, give, is_possible, sharpeye_as_nobody
+from battery.unprivileged import UNSET, is_possible, set_modes, set_owner, sharpeye_as_nobody
 from runner import SMALL, share_backbones, temporaries, tree
 from sharpeye.core.inference import Backbone
 
@@ -29,7 +29,7 @@ EXPORT = "export {run} -f onnx --data {photos}"
 OPEN = ("out", "cache", "tmp", "home")
 
 
-class Place:
+class CaseFolders:
     """The folders of one case below `root`: all are root's and readable, those of OPEN nobody's."""
 
     def __init__(self, root: Path, inputs: Inputs, warm: Path) -> None:
@@ -41,9 +41,9 @@ class Place:
         self.inputs = Inputs(root / "inputs")
         shutil.copytree(inputs.folder, self.inputs.folder)
         share_backbones(warm, self.cache, link=False)
-        allow(self.inputs.folder, 0o755, 0o644)
+        set_modes(self.inputs.folder, 0o755, 0o644)
         for name in OPEN:
-            give(self.folder(name))
+            set_owner(self.folder(name))
 
     def folder(self, name: str) -> Path:
         return self.root / name
@@ -60,43 +60,43 @@ class Place:
     def data(self) -> Path:
         return self.inputs.folder / "photos"
 
-    def nobodys(self, name: str, content: str = "photos") -> Path:
+    def copy_for_nobody(self, name: str, content: str = "photos") -> Path:
         """A copy of an input that is nobody's."""
-        return give(Path(shutil.copytree(self.inputs.folder / content, self.root / name)))
+        return set_owner(Path(shutil.copytree(self.inputs.folder / content, self.root / name)))
 
 
 @dataclass(frozen=True)
 class Case:
-    """One command in a place that was made difficult.
+    """One command, after its folders were made difficult.
 
     Attributes:
-        command: its arguments, separated by spaces, with folders of the place in braces.
-        prepare: changes the place.
+        command: its arguments, separated by spaces, with names of the folders in braces.
+        prepare: changes the folders before the command.
         codes: exit codes that are right.
-        says: a pattern in what it prints.
+        message: a pattern that its output contains.
         writes: further folders that the command may change.
     """
 
     name: str
     command: str
-    prepare: Callable[[Place], object] = lambda place: None
+    prepare: Callable[[CaseFolders], object] = lambda folders: None
     codes: tuple[int, ...] = (0,)
-    says: str = ""
+    message: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
     preexec: Callable[[], None] | None = None
     cwd: str = "out"
     wrapper: tuple[str, ...] = ()
-    check: Callable[[Place, EndedProcess], None] = lambda place, done: None
+    check: Callable[[CaseFolders, EndedProcess], None] = lambda folders, done: None
 
-    def run(self, place: Place) -> None:
-        self.prepare(place)
-        before = self._outside(place)
-        paths = {name: str(place.folder(name)) for name in (*OPEN, "mine")}
+    def run(self, folders: CaseFolders) -> None:
+        self.prepare(folders)
+        before = self._outside(folders)
+        paths = {name: str(folders.folder(name)) for name in (*OPEN, "mine")}
         paths |= {
-            "photos": str(place.data),
-            "run": str(place.inputs.folder / "run"),
-            "inputs": str(place.inputs.folder),
+            "photos": str(folders.data),
+            "run": str(folders.inputs.folder / "run"),
+            "inputs": str(folders.inputs.folder),
         }
         arguments = [piece.format(**paths) for piece in self.command.split()]
         if arguments[0] in ("train", "sweep"):
@@ -105,202 +105,202 @@ class Case:
         env |= {name: value.format(**paths) for name, value in self.env.items()}
         done = sharpeye_as_nobody(
             *arguments,
-            stash=place.folder("stash"),
-            cache=place.cache,
+            stash=folders.folder("stash"),
+            cache=folders.cache,
             env=env,
-            cwd=place.folder(self.cwd),
+            cwd=folders.folder(self.cwd),
             preexec=self.preexec,
             wrapper=self.wrapper,
         ).check(self.codes)
         if done.code:
             assert done.err.splitlines()[-1].startswith("error: "), done.err
-        assert re.search(self.says, done.out + done.err), done.out + done.err
-        if self._outside(place) != before:
-            raise LossError(f"{self._changed(before, place)} changed")
-        assert temporaries(place.root) == []
-        self.check(place, done)
+        assert re.search(self.message, done.out + done.err), done.out + done.err
+        if self._outside(folders) != before:
+            raise LossError(f"{self._changed(before, folders)} changed")
+        assert temporaries(folders.root) == []
+        self.check(folders, done)
 
-    def _outside(self, place: Place) -> dict[str, str]:
+    def _outside(self, folders: CaseFolders) -> dict[str, str]:
         allowed = (*OPEN, "stash", *self.writes)
         return {
             name: entry
-            for name, entry in tree(place.root).items()
+            for name, entry in tree(folders.root).items()
             if Path(name).parts[0] not in allowed
         }
 
-    def _changed(self, before: Mapping[str, str], place: Place) -> list[str]:
-        after = self._outside(place)
+    def _changed(self, before: Mapping[str, str], folders: CaseFolders) -> list[str]:
+        after = self._outside(folders)
         return sorted(n for n in {*before, *after} if before.get(n) != after.get(n))[:5]
 
 
 # --- the images ----------------------------------------------------------------------------------
 
 
-def read_only_data(place: Place) -> None:
-    allow(place.inputs.folder, 0o555, 0o444)
+def protect_images(folders: CaseFolders) -> None:
+    set_modes(folders.inputs.folder, 0o555, 0o444)
 
 
-def unreadable_image(place: Place) -> None:
-    (place.data / "ash" / "ash3.png").chmod(0)
+def close_image(folders: CaseFolders) -> None:
+    (folders.data / "ash" / "ash3.png").chmod(0)
 
 
-def unreadable_class(place: Place) -> None:
-    (place.data / "birch").chmod(0o700)
+def close_class(folders: CaseFolders) -> None:
+    (folders.data / "birch").chmod(0o700)
 
 
-def lists_the_image(place: Place, _: EndedProcess) -> None:
-    text = (place.out / "run" / "quarantine.csv").read_text()
+def check_quarantine(folders: CaseFolders, _: EndedProcess) -> None:
+    text = (folders.out / "run" / "quarantine.csv").read_text()
     assert "ash/ash3.png" in text and "ermission denied" in text
 
 
-def hard_linked(place: Place) -> None:
+def link_images(folders: CaseFolders) -> None:
     """A folder of nobody's whose files are also elsewhere, where they must stay."""
-    mine = place.nobodys("mine", "broken")
-    shutil.copytree(mine, place.root / "others", copy_function=os.link)
+    mine = folders.copy_for_nobody("mine", "broken")
+    shutil.copytree(mine, folders.root / "others", copy_function=os.link)
 
 
 IMAGES = (
-    Case("read-only images", TRAIN, read_only_data),
-    Case("read-only images", "predict {run} {photos}", read_only_data),
-    Case("read-only images", "evaluate {run} {photos} -o {out}/scores", read_only_data),
-    Case("read-only images", "check {photos} -o {out}/report", read_only_data),
-    Case("read-only images", "augment {photos} {out}/more --random 1", read_only_data),
-    Case("read-only images", f"{EXPORT} -o {{out}}/m.onnx", read_only_data),
+    Case("read-only images", TRAIN, protect_images),
+    Case("read-only images", "predict {run} {photos}", protect_images),
+    Case("read-only images", "evaluate {run} {photos} -o {out}/scores", protect_images),
+    Case("read-only images", "check {photos} -o {out}/report", protect_images),
+    Case("read-only images", "augment {photos} {out}/more --random 1", protect_images),
+    Case("read-only images", f"{EXPORT} -o {{out}}/m.onnx", protect_images),
     Case(
         "read-only images",
         "check {inputs}/broken --quick --quarantine {out}/aside",
-        read_only_data,
+        protect_images,
         (5,),
         "ermission denied",
     ),
     Case(
         "read-only images",
         "relabel {photos} --apply {inputs}/fixes.csv --undo-file {out}/undo.csv",
-        read_only_data,
+        protect_images,
         (5,),
         "ermission denied",
     ),
     Case(
         "read-only images",
         "relabel {photos} --apply {inputs}/fixes.csv --copy {out}/fixed",
-        read_only_data,
+        protect_images,
     ),
     Case(
         "read-only images",
         "collect import {inputs}/archive.zip {photos}/cedar",
-        read_only_data,
+        protect_images,
         (5,),
         "ermission denied",
     ),
-    Case("an unreadable image", TRAIN, unreadable_image, check=lists_the_image),
-    Case("an unreadable image", "predict {run} {photos}", unreadable_image, (3,), "ash3"),
-    Case("an unreadable image", "check {photos}", unreadable_image, says="ash3"),
-    Case("an unreadable class", TRAIN, unreadable_class, says="warning.*birch"),
-    Case("an unreadable class", "check {photos}", unreadable_class, (0, 3, 5), "birch"),
-    Case("an unreadable class", "predict {run} {photos}", unreadable_class, (3, 5), "birch"),
+    Case("an unreadable image", TRAIN, close_image, check=check_quarantine),
+    Case("an unreadable image", "predict {run} {photos}", close_image, (3,), "ash3"),
+    Case("an unreadable image", "check {photos}", close_image, message="ash3"),
+    Case("an unreadable class", TRAIN, close_class, message="warning.*birch"),
+    Case("an unreadable class", "check {photos}", close_class, (0, 3, 5), "birch"),
+    Case("an unreadable class", "predict {run} {photos}", close_class, (3, 5), "birch"),
     Case(
         "hard-linked images",
         "check {mine} --quick --quarantine {out}/aside",
-        hard_linked,
-        says="moved: +2 files",
+        link_images,
+        message="moved: +2 files",
         writes=("mine",),
     ),
     Case(
         "hard-linked images",
         "relabel {mine} --apply {inputs}/fixes.csv --undo-file {out}/undo.csv",
-        hard_linked,
+        link_images,
         writes=("mine",),
     ),
-    Case("hard-linked images", "train {mine} -o {out}/run -q", hard_linked),
+    Case("hard-linked images", "train {mine} -o {out}/run -q", link_images),
 )
 
 # --- the cache -----------------------------------------------------------------------------------
 
 
-def read_only_cache(place: Place) -> None:
-    allow(place.cache, 0o555, 0o444)
+def protect_cache(folders: CaseFolders) -> None:
+    set_modes(folders.cache, 0o555, 0o444)
 
 
-def roots_cache(place: Place) -> None:
-    give(place.cache, owner=0)
+def give_cache_to_root(folders: CaseFolders) -> None:
+    set_owner(folders.cache, owner=0)
 
 
-def closed_cache(place: Place) -> None:
-    roots_cache(place)
-    place.cache.chmod(0o700)
+def close_cache(folders: CaseFolders) -> None:
+    give_cache_to_root(folders)
+    folders.cache.chmod(0o700)
 
 
-def is_uncached(place: Place, done: EndedProcess) -> None:
-    assert sorted(path.name for path in place.cache.iterdir()) == ["backbones"]
+def check_uncached(folders: CaseFolders, done: EndedProcess) -> None:
+    assert sorted(path.name for path in folders.cache.iterdir()) == ["backbones"]
 
 
 CACHES = (
-    Case("read-only cache", TRAIN, read_only_cache, says="warning.*cache", check=is_uncached),
-    Case("read-only cache", PREDICT, read_only_cache, check=is_uncached),
-    Case("read-only cache", "check {photos}", read_only_cache, says="cache", check=is_uncached),
-    Case("read-only cache", "cache info", read_only_cache),
-    Case("read-only cache", "cache clear", read_only_cache, (0, 5)),
-    Case("root's cache", TRAIN, roots_cache, says="warning.*cache", check=is_uncached),
-    Case("root's cache", "evaluate {run} {photos}", roots_cache, check=is_uncached),
-    Case("root's cache", "cache clear", roots_cache, (5,), "ermission denied"),
-    Case("closed cache", TRAIN, closed_cache, (5,), "cache"),
-    Case("closed cache", PREDICT, closed_cache),
-    Case("closed cache", "check {photos}", closed_cache, says="cache"),
-    Case("closed cache", "cache info", closed_cache, (0, 5)),
+    Case("read-only cache", TRAIN, protect_cache, message="warning.*cache", check=check_uncached),
+    Case("read-only cache", PREDICT, protect_cache, check=check_uncached),
+    Case("read-only cache", "check {photos}", protect_cache, message="cache", check=check_uncached),
+    Case("read-only cache", "cache info", protect_cache),
+    Case("read-only cache", "cache clear", protect_cache, (0, 5)),
+    Case("root's cache", TRAIN, give_cache_to_root, message="warning.*cache", check=check_uncached),
+    Case("root's cache", "evaluate {run} {photos}", give_cache_to_root, check=check_uncached),
+    Case("root's cache", "cache clear", give_cache_to_root, (5,), "ermission denied"),
+    Case("closed cache", TRAIN, close_cache, (5,), "cache"),
+    Case("closed cache", PREDICT, close_cache),
+    Case("closed cache", "check {photos}", close_cache, message="cache"),
+    Case("closed cache", "cache info", close_cache, (0, 5)),
 )
 
 # --- the output ----------------------------------------------------------------------------------
 
 
-def read_only_output(place: Place) -> None:
-    place.out.chmod(0o555)
+def protect_output(folders: CaseFolders) -> None:
+    folders.out.chmod(0o555)
 
 
-def roots_output(place: Place) -> None:
-    give(place.out, owner=0)
+def give_output_to_root(folders: CaseFolders) -> None:
+    set_owner(folders.out, owner=0)
 
 
-def file_as_output(place: Place) -> None:
+def write_files_as_output(folders: CaseFolders) -> None:
     for name in ("run", "scores", "report", "more", "m.onnx"):
-        (place.out / name).write_text("mine")
-    give(place.out)
+        (folders.out / name).write_text("mine")
+    set_owner(folders.out)
 
 
-def full_output(place: Place) -> None:
+def fill_output(folders: CaseFolders) -> None:
     for name in ("run", "more", "fixed"):
-        (place.out / name).mkdir()
-        (place.out / name / "thesis.txt").write_text("mine")
-    give(place.out)
+        (folders.out / name).mkdir()
+        (folders.out / name / "thesis.txt").write_text("mine")
+    set_owner(folders.out)
 
 
-def others_run(place: Place) -> None:
-    shutil.copytree(place.inputs.folder / "run", place.out / "run")
+def add_run_of_root(folders: CaseFolders) -> None:
+    shutil.copytree(folders.inputs.folder / "run", folders.out / "run")
 
 
-def others_folder(place: Place) -> None:
+def make_output_sticky(folders: CaseFolders) -> None:
     """As in /tmp: anyone may create files, and nobody may rename or delete those of others."""
-    give(place.out, owner=0)
-    place.out.chmod(0o1777)
-    (place.out / "run").mkdir()
+    set_owner(folders.out, owner=0)
+    folders.out.chmod(0o1777)
+    (folders.out / "run").mkdir()
 
 
-def output_is_unchanged(place: Place, _: EndedProcess) -> None:
-    files = [path for path in place.out.rglob("*") if path.is_file()]
+def check_output_unchanged(folders: CaseFolders, _: EndedProcess) -> None:
+    files = [path for path in folders.out.rglob("*") if path.is_file()]
     for file in files:
         if file.name in ("run", "scores", "report", "more", "m.onnx", "thesis.txt"):
             assert file.read_text() == "mine"
 
 
-def others_run_is_whole(place: Place, _: EndedProcess) -> None:
-    if tree(place.out / "run") != tree(place.inputs.folder / "run"):
+def check_run_of_root(folders: CaseFolders, _: EndedProcess) -> None:
+    if tree(folders.out / "run") != tree(folders.inputs.folder / "run"):
         raise LossError("the run of another user was changed")
-    assert [path.name for path in place.out.iterdir()] == ["run"]
+    assert [path.name for path in folders.out.iterdir()] == ["run"]
 
 
 DENIED = "ermission denied"
 OUTPUTS = (
     *(
-        Case("read-only output", command, read_only_output, (5,), DENIED)
+        Case("read-only output", command, protect_output, (5,), DENIED)
         for command in (
             TRAIN,
             "evaluate {run} {photos} -o {out}/scores",
@@ -314,13 +314,15 @@ OUTPUTS = (
         )
     ),
     *(
-        Case("root's output", command, roots_output, (5,), DENIED)
+        Case("root's output", command, give_output_to_root, (5,), DENIED)
         for command in (TRAIN, "export {run} -f bundle --data {photos} -o {out}/m.sharpeye")
     ),
     Case("absent folder around the output", "train {photos} -o {out}/a/b/run -q"),
     Case("absent folder around the output", f"{EXPORT} -o {{out}}/a/m.onnx"),
     *(
-        Case("a file as output", command, file_as_output, (2, 5), check=output_is_unchanged)
+        Case(
+            "a file as output", command, write_files_as_output, (2, 5), check=check_output_unchanged
+        )
         for command in (
             TRAIN,
             f"{TRAIN} --overwrite",
@@ -332,7 +334,7 @@ OUTPUTS = (
         )
     ),
     *(
-        Case("a folder with other files", command, full_output, (2,), check=output_is_unchanged)
+        Case("a folder with other files", command, fill_output, (2,), check=check_output_unchanged)
         for command in (
             TRAIN,
             f"{TRAIN} --overwrite",
@@ -342,40 +344,40 @@ OUTPUTS = (
     Case(
         "another user's run",
         f"{TRAIN} --overwrite",
-        others_run,
+        add_run_of_root,
         (5,),
         DENIED,
-        check=others_run_is_whole,
+        check=check_run_of_root,
     ),
-    Case("another user's folder, sticky", TRAIN, others_folder, (5,), DENIED),
-    Case("a sticky folder", f"{EXPORT} -o {{out}}/m.onnx", others_folder),
+    Case("another user's folder, sticky", TRAIN, make_output_sticky, (5,), DENIED),
+    Case("a sticky folder", f"{EXPORT} -o {{out}}/m.onnx", make_output_sticky),
 )
 
 # --- the surroundings ----------------------------------------------------------------------------
 
 
-def unreadable_model(place: Place) -> None:
-    (place.inputs.folder / "run" / "model.onnx").chmod(0)
+def close_model(folders: CaseFolders) -> None:
+    (folders.inputs.folder / "run" / "model.onnx").chmod(0)
 
 
-def unreadable_manifest(place: Place) -> None:
-    (place.inputs.folder / "run" / "bundle.json").chmod(0)
+def close_manifest(folders: CaseFolders) -> None:
+    (folders.inputs.folder / "run" / "bundle.json").chmod(0)
 
 
-def closed_run(place: Place) -> None:
-    (place.inputs.folder / "run").chmod(0o700)
+def close_run(folders: CaseFolders) -> None:
+    (folders.inputs.folder / "run").chmod(0o700)
 
 
-def read_only_home(place: Place) -> None:
-    give(place.folder("home"), owner=0)
+def protect_home(folders: CaseFolders) -> None:
+    set_owner(folders.folder("home"), owner=0)
 
 
-def read_only_everything(place: Place) -> None:
-    for change in (read_only_cache, read_only_output, read_only_home):
-        change(place)
+def protect_all(folders: CaseFolders) -> None:
+    for change in (protect_cache, protect_output, protect_home):
+        change(folders)
 
 
-# Starts a server and stops it as soon as it says where it is.
+# Starts a server and stops it as soon as it message where it is.
 STOP_WHEN_READY = """
 import subprocess, sys
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)
@@ -389,9 +391,9 @@ def remove_current_folder() -> None:
     os.rmdir(os.getcwd())
 
 
-def current_folder(place: Place) -> None:
-    (place.out / "gone").mkdir()
-    give(place.out)
+def make_current_folder(folders: CaseFolders) -> None:
+    (folders.out / "gone").mkdir()
+    set_owner(folders.out)
 
 
 def set_umask(mask: int) -> Callable[[], None]:
@@ -403,11 +405,11 @@ def set_umask(mask: int) -> Callable[[], None]:
     return set_it
 
 
-def has_modes(mask: int) -> Callable[[Place, EndedProcess], None]:
+def check_modes(mask: int) -> Callable[[CaseFolders, EndedProcess], None]:
     """All that was written has the modes that the mask leaves: no file may be executed."""
 
-    def check(place: Place, _: EndedProcess) -> None:
-        for path in [*place.out.rglob("*"), *place.cache.glob("features/*/*")]:
+    def check(folders: CaseFolders, _: EndedProcess) -> None:
+        for path in [*folders.out.rglob("*"), *folders.cache.glob("features/*/*")]:
             full = 0o777 if path.is_dir() else 0o666
             assert path.stat().st_mode & 0o777 == full & ~mask, f"{path}: {path.stat().st_mode:o}"
 
@@ -421,13 +423,13 @@ SURROUNDINGS = (
     Case("no HOME", "predict {run} {photos}", env=NO_HOME),
     Case("no HOME", "check {photos}", env=NO_HOME),
     Case("no HOME", "doctor", env=NO_HOME),
-    Case("read-only HOME", "check {photos}", read_only_home, env=NO_CACHE),
-    Case("read-only HOME", "predict {run} {photos}", read_only_home, env=NO_CACHE),
-    Case("read-only HOME", TRAIN, read_only_home, (5,), "sharpeye", env=NO_CACHE),
+    Case("read-only HOME", "check {photos}", protect_home, env=NO_CACHE),
+    Case("read-only HOME", "predict {run} {photos}", protect_home, env=NO_CACHE),
+    Case("read-only HOME", TRAIN, protect_home, (5,), "sharpeye", env=NO_CACHE),
     Case("absent TMPDIR", FIXED, env={"TMPDIR": "{out}/nowhere"}),
     Case("root's TMPDIR", FIXED, env={"TMPDIR": "{inputs}"}),
     *(
-        Case(f"umask {mask:03o}", command, preexec=set_umask(mask), check=has_modes(mask))
+        Case(f"umask {mask:03o}", command, preexec=set_umask(mask), check=check_modes(mask))
         for mask in (0o077, 0o000)
         for command in (
             TRAIN,
@@ -435,24 +437,24 @@ SURROUNDINGS = (
             "augment {photos} {out}/more --random 1",
         )
     ),
-    Case("unreadable model.onnx", PREDICT, unreadable_model, (5,), "model.onnx: P" + DENIED),
-    Case("unreadable model.onnx", f"{EXPORT} -o {{out}}/m.onnx", unreadable_model, (5,), DENIED),
-    Case("unreadable model.onnx", "serve {run} --port 0", unreadable_model, (5,), DENIED),
-    Case("unreadable bundle.json", PREDICT, unreadable_manifest, (5,), "bundle.json: P" + DENIED),
-    Case("unreadable bundle.json", "evaluate {run} {photos}", unreadable_manifest, (5,), DENIED),
-    Case("closed run", PREDICT, closed_run, (2,), "run' is not readable"),
-    Case("closed run", "evaluate {run} {photos}", closed_run, (2,), "run' is not readable"),
+    Case("unreadable model.onnx", PREDICT, close_model, (5,), "model.onnx: P" + DENIED),
+    Case("unreadable model.onnx", f"{EXPORT} -o {{out}}/m.onnx", close_model, (5,), DENIED),
+    Case("unreadable model.onnx", "serve {run} --port 0", close_model, (5,), DENIED),
+    Case("unreadable bundle.json", PREDICT, close_manifest, (5,), "bundle.json: P" + DENIED),
+    Case("unreadable bundle.json", "evaluate {run} {photos}", close_manifest, (5,), DENIED),
+    Case("closed run", PREDICT, close_run, (2,), "run' is not readable"),
+    Case("closed run", "evaluate {run} {photos}", close_run, (2,), "run' is not readable"),
     Case(
         "deleted current folder",
         PREDICT,
-        current_folder,
+        make_current_folder,
         cwd="out/gone",
         preexec=remove_current_folder,
     ),
     Case(
         "deleted current folder",
         TRAIN,
-        current_folder,
+        make_current_folder,
         (5,),
         "the current folder does not exist",
         cwd="out/gone",
@@ -461,7 +463,7 @@ SURROUNDINGS = (
     Case(
         "deleted current folder",
         "train {photos} -q",
-        current_folder,
+        make_current_folder,
         (5,),
         "the current folder does not exist",
         cwd="out/gone",
@@ -472,8 +474,8 @@ SURROUNDINGS = (
         Case(
             "all is read-only",
             command,
-            read_only_everything,
-            says=f"{announcement} .*at http://",
+            protect_all,
+            message=f"{announcement} .*at http://",
             wrapper=(sys.executable, "-c", STOP_WHEN_READY),
         )
         for command, announcement in (
@@ -508,11 +510,11 @@ def try_cases(
     share_backbones(session_cache, warm)
 
     def try_one(case: Case, number: int) -> None:
-        place = Place(folder / str(number), inputs, warm)
+        folders = CaseFolders(folder / str(number), inputs, warm)
         try:
-            case.run(place)
+            case.run(folders)
         finally:
-            shutil.rmtree(place.root)
+            shutil.rmtree(folders.root)
 
     def try_all(cases: Sequence[Case], quick: int) -> None:
         stash = folder / "stash"

@@ -92,14 +92,14 @@ def _closed_folders() -> list[tuple[Path, Path]]:
     return sorted(pairs)
 
 
-def give(path: Path, *, owner: int = NOBODY) -> Path:
-    """Give a file or a folder with all that is in it to a user."""
+def set_owner(path: Path, *, owner: int = NOBODY) -> Path:
+    """Change the owner of a file, or of a folder with all that is in it."""
     for entry in [path, *path.rglob("*")]:
         os.chown(entry, owner, owner, follow_symlinks=False)
     return path
 
 
-def allow(path: Path, folders: int, files: int) -> Path:
+def set_modes(path: Path, folders: int, files: int) -> Path:
     """Set the modes of a folder and of all that is in it."""
     for entry in [*path.rglob("*"), path]:
         entry.chmod(folders if entry.is_dir() else files)
