@@ -311,9 +311,11 @@ def test_errors_in_a_scratch_folder_name_the_folder_around_it(
     assert str(caught.value).startswith(f"cannot write {tmp_path / 'a.onnx'}: No space left")
     assert names(tmp_path) == []
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with pytest.raises(EnvironmentFault, match=f"cannot write {tmp_path / 'missing'}: "):
-        with scratch_folder():
-            pass
+    with (
+        pytest.raises(EnvironmentFault, match=f"cannot write {tmp_path / 'missing'}: "),
+        scratch_folder(),
+    ):
+        pass
 
 
 def test_a_folder_can_be_made_twice(tmp_path: Path) -> None:
