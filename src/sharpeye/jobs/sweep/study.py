@@ -56,6 +56,7 @@ class Study:
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.plan, self._folder = plan, folder
+        self._checked: set[int] = set()  # numbers of trials
         try:
             import optuna
         except ImportError:
@@ -241,9 +242,11 @@ class Study:
             raise self._damage(one_line(error)) from None
         for trial in trials:
             is_complete = trial.state in (self._states.COMPLETE, self._states.PRUNED)
-            expected = trial.user_attrs.get("checksum")  # Earlier versions wrote none.
-            if is_complete and expected not in (None, _checksum(trial)):
-                raise self._damage(f"trial {trial.number} is not as it was written")
+            if is_complete and trial.number not in self._checked:
+                expected = trial.user_attrs.get("checksum")  # Earlier versions wrote none.
+                if expected not in (None, _checksum(trial)):
+                    raise self._damage(f"trial {trial.number} is not as it was written")
+                self._checked.add(trial.number)
         return trials
 
     def _damage(self, reason: str) -> DataError:
