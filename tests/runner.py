@@ -195,12 +195,18 @@ def same_model(one: Path, other: Path) -> None:
 
 
 @contextlib.contextmanager
-def mounted_disk(folder: Path, *, mebibytes: int) -> Iterator[Path]:
-    """A small disk of its own at an empty folder; the test is skipped where none can be mounted."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+def mounted_disk(folder: Path, *, mebibytes: int, files: int = 0) -> Iterator[Path]:
+    """A small disk of its own at an empty folder; the test is skipped where none can be mounted.
+
+    It has room for so many files and folders, its own among them, or for any number with 0.
+    """
+    options = f"size={mebibytes}m,nr_inodes={files}"
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("a disk can be mounted here by nobody")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -1,6 +1,7 @@
 """Opening a model: valid ones open; every kind of damage is refused and named."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.core.storage import sha256_file
 from sharpeye.core.types import InputSpec, Sample
-from sharpeye.errors import ModelError, UsageError
+from sharpeye.errors import EnvironmentFault, ModelError, UsageError
 
 PIXELS = np.zeros((1, 64, 64, 3), np.uint8)
 
@@ -90,6 +91,8 @@ def cut(model_folder: Path) -> None:
         (text("[]"), "no SharpEye manifest"),
         (text("{}"), "no SharpEye manifest"),
         (text('{"format": 1}'), "labels"),
+        (keys(unknown={"coverage": 0.94}), "the manifest in the graph has another `unknown`"),
+        (keys(calibration={"temperature": 2.0}), "the graph has another `calibration`"),
         (keys(format=3), "this SharpEye reads up to 2"),
         (keys(format="1"), "this SharpEye reads up to 2"),
         (keys(format=None), "no SharpEye manifest"),
@@ -121,6 +124,22 @@ def test_a_wrong_bundle_json_is_refused(
 ) -> None:
     damage(model_folder)
     assert words in refusal(model_folder)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "model.onnx"])
+def test_a_model_that_may_not_be_read_is_the_fault_of_the_environment(
+    name: str, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(EnvironmentFault, match=rf"cannot open .*{name}: Permission denied"):
+        open_model(model_folder)
 
 
 def test_a_huge_bundle_json_is_not_read(model_folder: Path) -> None:

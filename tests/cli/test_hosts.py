@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from runner import SMALL, announced_process, command, environment, hard_photos, scores_of
+from runner import (
+    SMALL,
+    announced_process,
+    command,
+    environment,
+    hard_photos,
+    one_line,
+    scores_of,
+)
+from sharpeye.cli.app import run
 from sharpeye.errors import UsageError
 from sharpeye.learn.nets.backend import load_backend
 
@@ -276,3 +285,17 @@ def test_a_deleted_current_folder_is_no_error(trained: Path, cache: Path, tmp_pa
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{image}\t")
+
+
+def test_a_deleted_current_folder_is_named_where_it_is_needed(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run(["train", str(trained.parent / "hard"), "-o", str(tmp_path / "run")]) == 5
+    message = "error: the current folder does not exist any more; change to another one"
+    assert one_line(capsys.readouterr().err) == message

@@ -1,7 +1,9 @@
 """Images of archives and folders."""
 
 import csv
+import errno
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,7 +15,7 @@ from runner import tree
 from sharpeye.collect.imports import ImportResult, import_images
 from sharpeye.collect.sources import CollectCounts
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.errors import DataError, ModelError, UsageError
+from sharpeye.errors import DataError, EnvironmentFault, ModelError, UsageError
 
 FILES = {
     "rose/1.jpg": image("1"),
@@ -136,3 +138,17 @@ def test_a_source_without_images_is_an_error(tmp_path: Path) -> None:
     source = make(tmp_path, "zip", {"1.jpg": image("1"), "2.jpg": image("2")})
     with pytest.raises(DataError, match="2 images, but in no sub-folder a class"):
         run_import(source, tmp_path / "photos", classes=True)
+
+
+def test_a_full_disk_is_reported_for_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", fail)
+    source = make(tmp_path, "zip", FILES)
+    with pytest.raises(EnvironmentFault) as caught:
+        run_import(source, tmp_path / "data" / "rose")
+    assert str(caught.value).startswith(f"cannot write {tmp_path / 'data' / 'rose'}: No space left")
+    assert not list((tmp_path / "data").iterdir())

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from sharpeye.core.storage import (
     explain_os_error,
     library_errors_at,
     make_folder,
+    scratch_folder,
     sha256_file,
     write_bytes,
     write_text,
@@ -284,6 +286,36 @@ def test_the_advice_names_the_variable_of_the_cache_only_there(
     message = str(explain_os_error(error, tmp_path / "cache" / "pixels" / "a.npy"))
     assert message.endswith("choose another place, or set SHARPEYE_CACHE to another folder")
     assert str(explain_os_error(error, tmp_path / "a")).endswith("or choose another place")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows deletes no current folder")
+def test_an_error_is_explained_though_the_current_folder_was_deleted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    error = OSError(errno.ENOSPC, "no")
+    assert str(explain_os_error(error, Path("a"))).startswith("cannot write a: No space left")
+    message = str(explain_os_error(OSError(errno.EACCES, "no"), Path("a"), "open"))
+    assert message.startswith("cannot open a: Permission denied")
+
+
+def test_errors_in_a_scratch_folder_name_the_folder_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(EnvironmentFault) as caught, scratch_folder() as folder:
+        assert folder.parent == tmp_path
+        raise explain_os_error(OSError(errno.ENOSPC, "no"), folder / "a.onnx")
+    assert str(caught.value).startswith(f"cannot write {tmp_path / 'a.onnx'}: No space left")
+    assert names(tmp_path) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with (
+        pytest.raises(EnvironmentFault, match=f"cannot write {tmp_path / 'missing'}: "),
+        scratch_folder(),
+    ):
+        pass
 
 
 def test_a_folder_can_be_made_twice(tmp_path: Path) -> None:

@@ -22,6 +22,12 @@ def known(*samples_: Sample) -> dict[str, Split]:
     return {s.sha256: s.split for s in samples_ if s.split}
 
 
+def stored_lines(split_cache: SplitCache) -> list[str]:
+    """The lines of a cache file without its checksums."""
+    lines = split_cache.path.read_text(encoding="ascii").splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
 def test_what_is_remembered_is_read_again(cache: Path) -> None:
     split_cache = SplitCache(0, SHARES)
     assert split_cache.read() == {}
@@ -30,7 +36,7 @@ def test_what_is_remembered_is_read_again(cache: Path) -> None:
     split_cache.add(first + second, split_cache.read())
     assert SplitCache(0, SHARES).read() == known(*first, *second)
     assert split_cache.path.is_relative_to(cache)
-    assert len(split_cache.path.read_text().splitlines()) == 9  # nothing twice
+    assert len(stored_lines(split_cache)) == 9  # nothing twice
 
 
 def test_seeds_and_shares_are_kept_apart() -> None:
@@ -51,17 +57,55 @@ def test_the_last_word_counts() -> None:
     assert [split_cache.read()[s.sha256] for s in samples(0, 3)] == ["train", "validation", "train"]
 
 
-def test_a_torn_last_line_costs_that_line_only() -> None:
+def test_a_torn_end_costs_the_last_line_only() -> None:
     split_cache = SplitCache(0, SHARES)
     split_cache.add(samples(0, 4), {})
     whole = split_cache.path.read_bytes()
-    for length in range(len(whole) - 70, len(whole)):
+    checksum_length = len("# 01234567\n")
+    for length in range(len(whole) - checksum_length - 70, len(whole)):
         split_cache.path.write_bytes(whole[:length])
-        expected = known(*samples(0, 4 if length == len(whole) - 1 else 3))
-        assert split_cache.read() == expected, length
+        is_complete = length >= len(whole) - checksum_length
+        assert split_cache.read() == known(*samples(0, 4 if is_complete else 3)), length
         split_cache.add(samples(3, 6), split_cache.read())
         assert split_cache.read() == known(*samples(0, 6)), length
         split_cache.path.write_bytes(whole)
+
+
+def test_damage_costs_a_warning_and_the_file_is_written_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    split_cache = SplitCache(0, SHARES)
+    split_cache.add(samples(0, 3), {})
+    split_cache.add(samples(3, 6), split_cache.read())
+    whole = split_cache.path.read_bytes()
+    for bit in range(0, 8 * len(whole), 5):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        split_cache.path.write_bytes(data)
+        caplog.clear()
+        read = split_cache.read()
+        assert f"{split_cache.path} is damaged" in caplog.text, bit
+        split_cache.add(samples(0, 6), read)
+        caplog.clear()
+        assert known(*samples(0, 6)).items() <= split_cache.read().items()
+        assert caplog.text == "", bit
+
+
+def test_lines_without_checksums_of_earlier_versions_are_read_and_then_checked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    split_cache = SplitCache(0, SHARES)
+    split_cache.add(samples(0, 3), {})
+    old = "".join(f"{line}\n" for line in stored_lines(split_cache))
+    split_cache.path.write_text(old, encoding="ascii")
+    assert split_cache.read() == known(*samples(0, 3))
+    split_cache.add(samples(3, 6), split_cache.read())
+    assert split_cache.read() == known(*samples(0, 6))
+    assert caplog.text == ""
+    text = split_cache.path.read_text(encoding="ascii")
+    split_cache.path.write_text(text.replace("test", "train", 1), encoding="ascii")
+    split_cache.read()
+    assert "is damaged" in caplog.text
 
 
 def test_garbage_is_skipped() -> None:
@@ -130,4 +174,4 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     expected = known(*samples(0, 2000), *samples(10_000, 12_000))
     split_cache = SplitCache(0, SHARES, tmp_path)
     assert split_cache.read() == expected
-    assert len(split_cache.path.read_text().splitlines()) == 4000
+    assert len(stored_lines(split_cache)) == 4000

@@ -372,3 +372,16 @@ def test_a_part_of_the_vectors_is_read(columns: slice, tmp_path: Path) -> None:
     assert set(stored) == {digest(number) for number in (0, 2, 3)}  # damaged as a whole
     for number in (0, 2, 3):
         assert stored[digest(number)].tobytes() == vector(number)[columns].tobytes()
+
+
+def test_a_cache_that_may_not_be_read_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store_in(tmp_path), 0, 3)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "glob", refuse)
+    assert present(store_in(tmp_path), 3) == set()
+    assert store_in(tmp_path).count([digest(0)]) == 0

@@ -4,11 +4,13 @@ Formulas stand in for networks; the queue and the files are real, and where a te
 processes, so are these.
 """
 
+import contextlib
 import logging
 import math
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -27,7 +29,7 @@ from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.storage import FileLock
 from sharpeye.core.tables import read_table
 from sharpeye.core.types import SampleSet
-from sharpeye.errors import BusyError, DivergedError, EnvironmentFault, UsageError
+from sharpeye.errors import BusyError, DataError, DivergedError, EnvironmentFault, UsageError
 from sharpeye.jobs.sweep import sweep as job
 from sharpeye.jobs.sweep import worker_pool
 from sharpeye.jobs.sweep.plan import Plan, Range, make_plan
@@ -186,6 +188,50 @@ def test_other_trials_are_named_by_what_differs() -> None:
     (params,) = plan.combinations()
     assert plan.trial_name(params) == "optimizer=sgd,finetune.learning_rate=0.1235"
     assert plan.trial_name({"model.weights": "../../a b"}) == "weights=.._.._a_b"
+
+
+@pytest.mark.parametrize(("old", "new"), [("scaling", "scalmng"), ("epochs = ", "epochs = -")])
+def test_a_damaged_plan_is_refused_by_its_name(old: str, new: str, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    text = plan_to_toml(make_plan(Config(), {"layer_size": [8, 16]}, {}))
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        read_plan(file)
+    assert str(caught.value).startswith(f"{file} is not the plan of a sweep: ")
+
+
+def test_a_damaged_study_is_refused_by_its_name(tmp_path: Path) -> None:
+    plan = make_plan(Config(), {"layer_size": [8, 16]}, {})
+    with Study(tmp_path, plan) as study:
+        study.enqueue_plan()
+    file = tmp_path / "study.db"
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b'{"net.layer_size": ', b'{"net.layer_size"; '))
+    with (
+        pytest.raises(DataError, match=r"study\.db is damaged: .*begins the sweep anew"),
+        Study(tmp_path, plan) as study,
+    ):
+        study.rows()
+
+
+def test_a_result_that_was_changed_is_refused_by_its_name(tmp_path: Path) -> None:
+    plan = make_plan(Config(), {"layer_size": [8, 16]}, {})
+    row = {"epoch": 1, "validation_log_loss": 0.5, "validation_accuracy": 0.75}
+    with Study(tmp_path, plan) as study:
+        study.enqueue_plan()
+        running = study.next_trial(worker=0)
+        assert running is not None
+        study.report_epoch(running, row, row)
+        study.complete(running, row)
+        assert study.rows()[0].log_loss == 0.5
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute("UPDATE trial_intermediate_values SET intermediate_value = 0.25")
+        database.commit()
+    with (
+        pytest.raises(DataError, match=r"study\.db is damaged: trial 0 is not as it was written"),
+        Study(tmp_path, plan) as study,
+    ):
+        study.rows()
 
 
 def test_a_plan_comes_back_from_its_file_and_from_its_command(

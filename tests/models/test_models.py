@@ -142,6 +142,29 @@ def test_the_shapes_of_maps_are_read_from_the_cache(
     assert record["maps"] == [[4, 4, 32], [2, 2, 112]]
 
 
+def test_a_damaged_record_of_a_backbone_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shapes = "[[16, 16, 32], [4, 4, 256]]"
+
+    def convert(*arguments: str, **_: object) -> str:
+        Path(arguments[-2]).write_bytes(b"graph")
+        return f"{shapes}\nall layers matched\n"
+
+    monkeypatch.setattr("sharpeye.models.backbone.run_module", convert)
+    expected = load_backbone(MAPS, root=tmp_path)
+    (file,) = (tmp_path / "backbones").glob("*.json")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(record | {"maps": [[16, 16, 32], [4, 4, 257]]}), encoding="utf-8")
+    assert load_backbone(MAPS, root=tmp_path) == expected
+    assert "is damaged and made again" in caplog.text
+    del record["checksum"]  # as earlier versions wrote it
+    file.write_text(json.dumps(record), encoding="utf-8")
+    caplog.clear()
+    assert load_backbone(MAPS, root=tmp_path) == expected
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

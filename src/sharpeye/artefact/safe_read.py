@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sharpeye.core.paths import resolve_links
 from sharpeye.core.regular_files import read_regular_file
-from sharpeye.errors import ModelError
+from sharpeye.errors import EnvironmentFault, ModelError
 
 MAX_MODEL_BYTES = 2**30
 
@@ -18,10 +18,13 @@ def read_bounded(file: Path, max_bytes: int, folder: Path | None = None) -> byte
 
     Raises:
         ModelError: it is missing, not a regular file, too large, or a forbidden link.
+        EnvironmentFault: this user may not read it.
     """
     _check_link(file, folder)
     try:
         return read_regular_file(file, max_bytes)
+    except PermissionError as error:
+        raise EnvironmentFault(f"cannot open {file}: {error.strerror}; allow it") from None
     except OSError as error:
         raise ModelError(f"cannot open {file}: {error.strerror}") from None
     except ValueError as error:

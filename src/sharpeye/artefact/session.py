@@ -6,7 +6,7 @@ runtime gets the model; docs/model-file.md lists every reason for refusal.
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -242,9 +242,9 @@ def _check_agreement(
     path: Path, model: ParsedModel, manifest: Manifest, *, embedded: Manifest
 ) -> None:
     """Require that `bundle.json`, the embedded manifest and the graph's labels agree."""
-    for field in ("labels", "task", "input"):
-        if getattr(embedded, field) != getattr(manifest, field):
-            raise ModelError(f"{path}: the manifest in the graph has another `{field}`")
+    for field in fields(Manifest):
+        if getattr(embedded, field.name) != getattr(manifest, field.name):
+            raise ModelError(f"{path}: the manifest in the graph has another `{field.name}`")
     text = model.metadata.get(LABELS_KEY)
     if text is not None and parse_json_text(text, f"{path}: its labels") != list(manifest.labels):
         raise ModelError(f"{path}: the graph's list of labels is not that of its manifest")

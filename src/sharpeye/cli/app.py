@@ -119,10 +119,21 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _explain(error: OSError) -> EnvironmentFault:
     if error.filename is not None:
-        return explain_os_error(error, Path(os.fsdecode(error.filename)))
+        # What writes files reports its errors itself: a denied permission is mostly that to read.
+        action = "write" if error.errno in (*_WRITE_ERRORS, errno.EROFS) else "open"
+        return explain_os_error(error, Path(os.fsdecode(error.filename)), action)
     if error.errno in _WRITE_ERRORS:  # the standard output, as files have names
         return explain_os_error(error, Path("to the standard output"))
+    if isinstance(error, FileNotFoundError) and not _has_current_folder():
+        return EnvironmentFault("the current folder does not exist any more; change to another one")
     return EnvironmentFault(f"the operating system refused: {error.strerror or error}")
+
+
+def _has_current_folder() -> bool:
+    try:
+        return Path.cwd().is_dir()
+    except OSError:
+        return False
 
 
 def _fail(message: str, exit_code: int) -> int:

@@ -100,7 +100,8 @@ def _content_of(source: Path, folder: Path) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         with storage.os_errors_at(parent):
             temporary = stack.enter_context(temporary_folder(parent))
-        extract_archive(source, temporary / "content")
+        with storage.errors_name(folder, temporary / "content"):
+            extract_archive(source, temporary / "content")
         yield temporary / "content"
 
 

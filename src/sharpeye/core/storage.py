@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from sharpeye.core.paths import user_path
 from sharpeye.core.temporaries import TEMPORARY_PREFIX as TEMPORARY_PREFIX
-from sharpeye.core.temporaries import remove_stale_temporaries
+from sharpeye.core.temporaries import remove_stale_temporaries, temporary_folder
 from sharpeye.core.temporaries import temporary_name as temporary_name
 from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
 
@@ -33,15 +33,25 @@ _ADVICE = {
 }
 
 
-def explain_os_error(error: OSError, path: Path) -> EnvironmentFault:
-    """Turn an error of the operating system into one line with the path and what to do."""
-    in_cache = path.absolute().is_relative_to(cache_root().absolute())
+def explain_os_error(error: OSError, path: Path, action: str = "write") -> EnvironmentFault:
+    """Turn an error of the operating system into one line with the path and what to do.
+
+    Args:
+        action: what cannot be done, `write` or `open`.
+    """
     for codes, advice in _ADVICE.items():
         if error.errno in codes:
-            if in_cache:
+            if _is_in_cache(path):
                 advice += ", or set SHARPEYE_CACHE to another folder"
-            return EnvironmentFault(f"cannot write {path}: {os.strerror(error.errno)}; {advice}")
-    return EnvironmentFault(f"cannot write {path}: {error.strerror or error}")
+            return EnvironmentFault(f"cannot {action} {path}: {os.strerror(error.errno)}; {advice}")
+    return EnvironmentFault(f"cannot {action} {path}: {error.strerror or error}")
+
+
+def _is_in_cache(path: Path) -> bool:
+    try:
+        return path.absolute().is_relative_to(cache_root().absolute())
+    except OSError:  # the current folder was deleted
+        return False
 
 
 @contextlib.contextmanager
@@ -75,6 +85,25 @@ def rename_in_error(error: BaseException | None, target: Path, temporary: Path) 
         )
     elif isinstance(error, OSError) and error.filename is not None:
         error.filename = os.fsdecode(error.filename).replace(old, new)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder among the system's temporary files, which is removed at the end.
+
+    Errors name the folder around it. EnvironmentFault if it cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder())
+        except OSError as error:
+            if error.filename is None:  # from the module `tempfile`
+                raise EnvironmentFault(
+                    f"{error.strerror}; set TMPDIR to a folder that can be written"
+                ) from None
+            raise explain_os_error(error, Path(error.filename).parent) from error
+        with errors_name(folder.parent, folder):
+            yield folder
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ class VectorStore:
                     yield record
 
     def _segments(self) -> list[Path]:
-        return sorted(self.folder.glob("*.seg"))
+        return _sorted_glob(self.folder, "*.seg")
 
     def _map_records(self, segment: Path) -> npt.NDArray[np.void]:
         """The records of a segment as a memory-mapped array."""
@@ -175,12 +175,20 @@ class SegmentWriter:
 
 def iter_vector_folders(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
     """Each folder of vectors in the cache with its key and its size in bytes."""
-    for folder in sorted(((root or cache_root()) / "features").glob("*")):
+    for folder in _sorted_glob((root or cache_root()) / "features", "*"):
         try:
-            key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            key = dict(json.loads((folder / "key.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             key = {}
-        yield folder, key, sum(file.stat().st_size for file in folder.glob("*.seg"))
+        yield folder, key, sum(file.stat().st_size for file in _sorted_glob(folder, "*.seg"))
+
+
+def _sorted_glob(folder: Path, pattern: str) -> list[Path]:
+    """The matching entries of a folder; none if this user may not read it."""
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
 
 
 @contextlib.contextmanager

@@ -190,6 +190,10 @@ class _Record:
     report: str
     maps: tuple[Shape, ...]
 
+    def checksum(self) -> str:
+        """The SHA-256 of the record, which earlier versions did not write."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+
 
 def _valid_record(graph_file: Path) -> _Record | None:
     """The record of a graph; None if the graph is missing or differs from its record."""
@@ -197,10 +201,11 @@ def _valid_record(graph_file: Path) -> _Record | None:
         content = json.loads(graph_file.with_suffix(".json").read_text(encoding="utf-8"))
         maps = tuple((int(h), int(w), int(c)) for h, w, c in content.get("maps", ()))
         record = _Record(str(content["sha256"]), str(content["report"]), maps)
+        is_intact = content.get("checksum", record.checksum()) == record.checksum()
         actual = sha256_file(graph_file)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if actual != record.sha256:
+    if actual != record.sha256 or not is_intact:
         log.warning("%s is damaged and made again", graph_file)
         return None
     return record
@@ -232,6 +237,7 @@ def _convert(
     for package in versions:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
-    content = asdict(record) | {"model": spec.name, "made_with": versions}
+    content = asdict(record) | {"checksum": record.checksum()}
+    content |= {"model": spec.name, "made_with": versions}
     write_text(graph_file.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
     return record

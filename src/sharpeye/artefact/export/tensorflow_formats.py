@@ -16,8 +16,7 @@ from sharpeye.artefact.export.litert_metadata import with_metadata
 from sharpeye.artefact.export.onnx_to_keras import keras_model
 from sharpeye.artefact.parity import PredictFunction
 from sharpeye.core.keras_import import import_keras
-from sharpeye.core.storage import library_errors_at, write_bytes
-from sharpeye.core.temporaries import temporary_folder
+from sharpeye.core.storage import library_errors_at, scratch_folder, write_bytes
 from sharpeye.errors import ModelError, one_line
 
 SIGNATURE = "serving_default"
@@ -85,7 +84,7 @@ def write_litert(source: ExportSource, file: Path) -> dict[str, Any]:
     """Write a SavedModel as a `.tflite` file of built-in operations, with the labels inside."""
     import tensorflow as tf
 
-    with temporary_folder() as scratch:
+    with scratch_folder() as scratch:
         folder = scratch / "model"
         details = write_saved_model(source, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -121,7 +120,7 @@ def write_frozen_graph(source: ExportSource, file: Path) -> dict[str, Any]:
 
     `input` float32[N,height,width,channels], (pixels - 128) / 128, to `final_result`.
     """
-    with temporary_folder() as scratch:
+    with scratch_folder() as scratch:
         backbone_file = scratch / "backbone.onnx"
         head = split_head(source.network, backbone_file)
         writer = GraphDefWriter(

@@ -31,8 +31,7 @@ from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.atomic_folder import atomic_files, atomic_folder
 from sharpeye.core.paths import user_path
-from sharpeye.core.storage import sha256_file, write_text
-from sharpeye.core.temporaries import temporary_folder
+from sharpeye.core.storage import scratch_folder, sha256_file, write_text
 from sharpeye.core.types import Sample
 from sharpeye.errors import UsageError
 from sharpeye.images.resize import fit_image
@@ -110,7 +109,7 @@ def export(
     if not model.path.is_dir():
         raise UsageError(f"give the run directory, not a model file. Received: {run}")
     request.format.require_packages()
-    with temporary_folder() as scratch:
+    with scratch_folder() as scratch:
         return _Exporter(request, model, scratch).export()
 
 

@@ -84,7 +84,7 @@ def read_plan(file: Path) -> Plan:
         ) from None
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise UsageError(f"{file} is not the plan of a sweep: {error}") from None
 
 

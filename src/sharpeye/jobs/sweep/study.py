@@ -5,6 +5,8 @@ drawn when a worker takes the trial. The parent process notices at once that a w
 queues its trial again; Optuna's heartbeat takes 2.1 s at its shortest interval (n = 5).
 """
 
+import hashlib
+import json
 import math
 import warnings
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharpeye.core.storage import FileLock, library_errors_at
-from sharpeye.errors import MissingExtra
+from sharpeye.errors import DataError, MissingExtra, one_line
 from sharpeye.jobs.sweep.plan import Params, Plan
 from sharpeye.report.sweep_charts import TRIAL_STATES, TrialRow
 
@@ -44,15 +46,17 @@ class Study:
 
     A trial has these user attributes in the file: `name`, `worker`, `attempt` (from 1), `best` (an
     epoch and its metrics), `reason` (why it ended early), `stopped` (by the time limit), `replaces`
-    (the number of the trial that it repeats), and `hidden` (it was a duplicate).
+    (the number of the trial that it repeats), `hidden` (it was a duplicate), and `checksum`.
 
     Raises:
         MissingExtra: Optuna is not installed.
         EnvironmentFault: the file cannot be written, also at the end of the block.
+        DataError: the file is damaged.
     """
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.plan, self._folder = plan, folder
+        self._checked: set[int] = set()  # numbers of trials
         try:
             import optuna
         except ImportError:
@@ -89,7 +93,7 @@ class Study:
 
     @property
     def queue_length(self) -> int:
-        return len(self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)))
+        return sum(trial.state is self._states.WAITING for trial in self._all_trials())
 
     def enqueue_plan(self) -> None:
         """Queue every trial of the plan that is not in the study yet."""
@@ -122,7 +126,7 @@ class Study:
                 others = [t for t in self._trials() if t.number != trial.number and t.params]
                 if self.plan.trials and any(other.params == params for other in others):
                     self._mark_failed(trial.number, hidden=True)
-                    if len(self._study.get_trials(deepcopy=False)) < _MAX_DRAWS * self.plan.trials:
+                    if len(self._all_trials()) < _MAX_DRAWS * self.plan.trials:
                         self._study.enqueue_trial({})  # Another trial is drawn in its place.
                     continue
                 name = self.plan.trial_name(params)
@@ -149,10 +153,12 @@ class Study:
         return self.plan.prune and running.trial.should_prune()
 
     def complete(self, running: RunningTrial, best: Mapping[str, Any]) -> None:
+        self._add_checksum(running)
         self._study.tell(running.trial, float(best[self.plan.metric]))
 
     def prune(self, running: RunningTrial) -> None:
         running.trial.set_user_attr("reason", "fell behind the others")
+        self._add_checksum(running)
         self._study.tell(running.trial, state=self._states.PRUNED)
 
     def fail(self, running: RunningTrial, reason: str) -> None:
@@ -222,11 +228,34 @@ class Study:
 
     def _trials(self) -> list["optuna.trial.FrozenTrial"]:
         """The trials of the plan: neither hidden nor replaced by another trial."""
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self._all_trials()
         # Version 0.1.0 listed replaced trials in an attribute of the study.
         replaced = {*self._study.user_attrs.get("hidden", ())}
         replaced |= {trial.user_attrs.get("replaces") for trial in trials}
         return [t for t in trials if t.number not in replaced and "hidden" not in t.user_attrs]
+
+    def _all_trials(self) -> list["optuna.trial.FrozenTrial"]:
+        """All trials in the file; DataError if it is damaged."""
+        try:
+            trials = self._study.get_trials(deepcopy=False)
+        except (ValueError, LookupError, TypeError) as error:  # Optuna checks no value.
+            raise self._damage(one_line(error)) from None
+        for trial in trials:
+            is_complete = trial.state in (self._states.COMPLETE, self._states.PRUNED)
+            if is_complete and trial.number not in self._checked:
+                expected = trial.user_attrs.get("checksum")  # Earlier versions wrote none.
+                if expected not in (None, _checksum(trial)):
+                    raise self._damage(f"trial {trial.number} is not as it was written")
+                self._checked.add(trial.number)
+        return trials
+
+    def _damage(self, reason: str) -> DataError:
+        return DataError(f"{self._file} is damaged: {reason}; --overwrite begins the sweep anew")
+
+    def _add_checksum(self, running: RunningTrial) -> None:
+        """Let damage of the results be noticed: the last change before a trial ends."""
+        trial = self._study.get_trials(deepcopy=False)[running.trial.number]
+        running.trial.set_user_attr("checksum", _checksum(trial))
 
     def _running(self) -> list["optuna.trial.FrozenTrial"]:
         return [trial for trial in self._trials() if trial.state is self._states.RUNNING]
@@ -238,6 +267,14 @@ def _storage_errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return StorageInternalError, SQLAlchemyError
+
+
+def _checksum(trial: "optuna.trial.FrozenTrial") -> str:
+    """A digest of what a trial was and how well it did; not of the times, which change nothing."""
+    attributes = {name: trial.user_attrs[name] for name in trial.user_attrs if name != "checksum"}
+    values = sorted(trial.intermediate_values.items())
+    text = json.dumps([trial.params, values, attributes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _params_of(trial: "optuna.trial.FrozenTrial") -> Params:
