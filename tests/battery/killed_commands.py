@@ -1,0 +1,235 @@
+"""Kill a writing command at a moment, check what it left, run it again, and compare its result."""
+
+import itertools
+import json
+import os
+import queue
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from battery.forked_commands import CallPoint, ForkedCommand, ForkServer, fork_server
+from battery.forked_commands import wait_for_session
+from battery.power_failure import fail_power
+from battery.processes import EndedProcess, check_unchanged
+from battery.tally import Tally
+from battery.writing_commands import WritingCommand, outside_folder, require_clean
+from runner import tree
+
+BASE = ("onnx", "onnxruntime", "scipy.optimize", "jinja2", "filelock", "platformdirs", "h5py")
+KERAS = ("tensorflow", "keras", "sharpeye.learn.nets.engine_tensorflow")
+_MAX_RUNS = 6  # of the same command after a kill
+
+
+class Servers:
+    """The fork servers of one thread, each started when it is first used."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack, self._started = stack, dict[bool, ForkServer]()
+
+    def get(self, *, keras: bool) -> ForkServer:
+        if keras not in self._started:
+            modules = (*BASE, *KERAS) if keras else BASE
+            self._started[keras] = self._stack.enter_context(fork_server(*modules))
+        return self._started[keras]
+
+
+@dataclass(frozen=True)
+class Uninterrupted:
+    """What a command did that nothing happened to."""
+
+    template: Path
+    result: object
+    seconds: float
+    calls: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """The moment of a kill: after `seconds`, or at a call, if `call` is not 0.
+
+    Attributes:
+        power: a seed; at the same moment the power fails. 0: it does not.
+    """
+
+    seconds: float = 0.0
+    call: int = 0
+    power: int = 0
+
+    def __str__(self) -> str:
+        moment = f"call {self.call}" if self.call else f"{self.seconds:.3f} s"
+        return f"{moment}, power failure {self.power}" if self.power else moment
+
+
+class KillRounds:
+    """Runs commands in new folders below `folder`, which lies on one disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = itertools.count()
+
+    def run_uninterrupted(self, command: WritingCommand, server: ForkServer) -> Uninterrupted:
+        template = self._new_folder()
+        command.prepare(template)
+        with self._copy(template, command) as folder:
+            started = time.perf_counter()
+            running, calls = self._start(command, server, folder, count=True)
+            running.wait(300).check({0})
+            seconds = time.perf_counter() - started
+            names = calls.names()
+            require_clean(folder)
+            return Uninterrupted(template, command.result(folder), seconds, names)
+
+    def kill(
+        self, command: WritingCommand, expected: Uninterrupted, server: ForkServer, kill: Kill
+    ) -> None:
+        """One case; AssertionError if anything is lost or differs."""
+        with self._copy(expected.template, command) as folder:
+            before = {name: tree(folder / name) for name in command.stays}
+            if kill.call:
+                running, calls = self._start(command, server, folder, kill_at=kill.call)
+            else:
+                running, calls = self._start(command, server, folder)
+                self._wait_until_ready(command, folder, running)
+                time.sleep(kill.seconds)
+                running.send(signal.SIGKILL)
+            ended = running.wait()
+            if ended.code != -signal.SIGKILL:  # it was faster than before
+                ended.check({0})
+            if kill.power:
+                wait_for_session(running.pid)
+                roots = [folder, *filter(None, [outside_folder(command, folder)])]
+                fail_power(calls.report, roots, np.random.default_rng(kill.power))
+            for name, content in before.items():
+                check_unchanged(folder / name, content)
+            if command.intact:
+                command.intact(folder)
+            self._run_to_end(command, server, folder, ended)
+            wait_for_session(running.pid)
+            assert command.result(folder) == expected.result
+            for name, content in before.items():
+                check_unchanged(folder / name, content)
+            require_clean(folder)
+
+    def _run_to_end(
+        self, command: WritingCommand, server: ForkServer, folder: Path, ended: EndedProcess
+    ) -> None:
+        words = command.again(folder, ended)
+        for _ in range(_MAX_RUNS):
+            if words is None:
+                return
+            ended = server.run(*words, cache=folder / "cache", cwd=folder).check()
+            words = command.again(folder, ended)
+        raise AssertionError(f"does not end well: {ended.code} {ended.err}")
+
+    def _start(
+        self,
+        command: WritingCommand,
+        server: ForkServer,
+        folder: Path,
+        *,
+        kill_at: int = 0,
+        count: bool = False,
+    ) -> tuple[ForkedCommand, "_Calls"]:
+        calls = _Calls(folder.with_name(f"{folder.name}-calls"))
+        outside = outside_folder(command, folder)
+        point = CallPoint((folder, *([outside] if outside else [])), calls.report, calls.saved)
+        if kill_at or count:
+            calls.saved.mkdir()
+            point = CallPoint(point.folders, point.report, point.saved, kill_at)
+        words = [word.replace("{outside}", str(outside)) for word in command.words]
+        running = server.start(
+            *words,
+            cache=folder / "cache",
+            cwd=folder,
+            calls=point if kill_at or count else None,
+        )
+        return running, calls
+
+    @staticmethod
+    def _wait_until_ready(command: WritingCommand, folder: Path, running: ForkedCommand) -> None:
+        end = time.monotonic() + 60
+        while command.ready and not command.ready(folder) and time.monotonic() < end:
+            if not Path(f"/proc/{running.pid}").exists():
+                return
+            time.sleep(0.002)
+
+    def _new_folder(self) -> Path:
+        folder = self._folder / f"{next(self._numbers):05}"
+        folder.mkdir()
+        return folder
+
+    @contextmanager
+    def _copy(self, template: Path, command: WritingCommand) -> Iterator[Path]:
+        """A copy of a folder, which is deleted at the end; images and networks are links."""
+        folder = self._folder / f"{next(self._numbers):05}"
+        shutil.copytree(template, folder, copy_function=_copy_file)
+        outside = outside_folder(command, folder)
+        if outside:
+            outside.mkdir()
+        try:
+            yield folder
+        finally:
+            for path in (folder, folder.with_name(f"{folder.name}-calls"), outside):
+                if path:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """The report of counted calls, and the files that a process deleted."""
+
+    saved: Path
+
+    @property
+    def report(self) -> Path:
+        return self.saved / "report.json"
+
+    def names(self) -> list[str]:
+        names: list[str] = json.loads(self.report.read_text())["calls"]
+        return names
+
+
+def _copy_file(source: str, target: str) -> str:
+    if source.endswith((".onnx", ".png", ".jpg")):
+        os.link(source, target)
+        return target
+    return str(shutil.copy2(source, target))
+
+
+Case = tuple[str, Callable[[Servers], object]]
+
+
+def run_cases(tally: Tally, cases: Sequence[Case], threads: int = 2) -> None:
+    """Run cases, several at once, and count them in their order."""
+    for (name, _), future in zip(cases, in_threads([work for _, work in cases], threads)):
+        with tally.case(name):
+            future.result()
+
+
+def in_threads(works: Sequence[Callable[[Servers], Any]], threads: int = 2) -> list[Future[Any]]:
+    """Call functions with fork servers, which each thread has its share of; returns when all are
+    done.
+    """
+    idle: queue.SimpleQueue[Servers] = queue.SimpleQueue()
+    with ExitStack() as stack:
+        for _ in range(threads):
+            idle.put(Servers(stack.enter_context(ExitStack())))
+
+        def call(work: Callable[[Servers], Any]) -> Any:
+            servers = idle.get()
+            try:
+                return work(servers)
+            finally:
+                idle.put(servers)
+
+        with ThreadPoolExecutor(threads) as pool:
+            return [pool.submit(call, work) for work in works]

@@ -1,0 +1,106 @@
+"""Commands that are killed, at random moments and at chosen calls, and a power that fails."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from battery.killed_commands import Case, Kill, KillRounds, Servers, Uninterrupted, in_threads
+from battery.killed_commands import run_cases
+from battery.tally import Tally, Tier
+from battery.writing_commands import Commands, WritingCommand
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="processes are forked and looked up in Linux' /proc"
+)
+Rounds = list[tuple[WritingCommand, Uninterrupted]]
+
+
+@pytest.fixture
+def rounds(tmp_path: Path) -> KillRounds:
+    return KillRounds(tmp_path)
+
+
+@pytest.fixture
+def commands(tier: Tier, request: pytest.FixtureRequest) -> list[WritingCommand]:
+    """The commands of the tier; the small one trains nothing."""
+    if tier.name == "small":
+        names = ("relabel --apply", "check --quarantine to another disk")
+        return [command for command in Commands(Path(), Path()).quick() if command.name in names]
+    trained = request.getfixturevalue("trained")
+    return Commands(trained, request.getfixturevalue("session_cache")).all()
+
+
+def uninterrupted(commands: Sequence[WritingCommand], rounds: KillRounds) -> Rounds:
+    def run(command: WritingCommand, servers: Servers) -> Uninterrupted:
+        return rounds.run_uninterrupted(command, servers.get(keras=command.keras))
+
+    works = [lambda servers, c=command: run(c, servers) for command in commands]
+    return [(c, f.result()) for c, f in zip(commands, in_threads(works), strict=True)]
+
+
+def cases(rounds: KillRounds, runs: Rounds, kills: Sequence[Sequence[Kill]]) -> list[Case]:
+    """The cases of each command, with its kills."""
+    result: list[Case] = []
+    for (command, expected), moments in zip(runs, kills, strict=True):
+        for kill in moments:
+
+            def work(
+                servers: Servers,
+                command: WritingCommand = command,
+                expected: Uninterrupted = expected,
+                kill: Kill = kill,
+            ) -> None:
+                rounds.kill(command, expected, servers.get(keras=command.keras), kill)
+
+            result.append((f"{command.name}, killed at {kill}", work))
+    return result
+
+
+def test_kills_at_random_moments(
+    commands: list[WritingCommand], rounds: KillRounds, tally: Tally, tier: Tier, seed: int
+) -> None:
+    """Commands that are killed by SIGKILL at random moments, and run again."""
+    random = np.random.default_rng(seed)
+    runs = uninterrupted(commands, rounds)
+    kills = [
+        [
+            Kill(seconds=float(random.uniform(0, expected.seconds * (0.5 if c.ready else 1))))
+            for _ in range(tier.count(1, c.kills, 3 * c.kills))
+        ]
+        for c, expected in runs
+    ]
+    run_cases(tally, cases(rounds, runs, kills))
+
+
+def test_kills_at_calls(
+    commands: list[WritingCommand], rounds: KillRounds, tally: Tally, tier: Tier, seed: int
+) -> None:
+    """Commands that are killed at their n-th write, fsync, rename, unlink, link or mkdir."""
+    random = np.random.default_rng(seed)
+    runs = uninterrupted([c for c in commands if c.points], rounds)
+    kills = []
+    for command, expected in runs:
+        count = len(expected.calls)
+        calls = np.arange(1, count + 1)
+        if tier.name != "full":
+            size = min(count, tier.count(2, command.points, 0))
+            calls = np.sort(random.choice(calls, size, replace=False))
+        kills.append([Kill(call=int(call)) for call in calls])
+    run_cases(tally, cases(rounds, runs, kills))
+    tally.figures["calls"] = f"{sum(len(expected.calls) for _, expected in runs):,}"
+
+
+def test_power_failures(
+    commands: list[WritingCommand], rounds: KillRounds, tally: Tally, tier: Tier, seed: int
+) -> None:
+    """Power failures: what no fsync followed is lost or torn, and the command is run again."""
+    random = np.random.default_rng(seed + 1)
+    runs = uninterrupted([c for c in commands if c.points], rounds)
+    kills: list[list[Kill]] = [[] for _ in runs]
+    for number in range(tier.count(2, 30, 150)):
+        index = number % len(runs)
+        call = int(random.integers(1, len(runs[index][1].calls) + 1))
+        kills[index].append(Kill(call=call, power=int(random.integers(1, 2**31))))
+    run_cases(tally, cases(rounds, runs, kills))
