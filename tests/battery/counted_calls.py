@@ -134,11 +134,12 @@ def _replace(name: str, recorder: _Recorder) -> None:
 def _replace_fsync(recorder: _Recorder) -> None:
     def fsync(handle: Any) -> None:
         number = handle if isinstance(handle, int) else handle.fileno()
-        if not recorder.counts(_path_of(number)):
-            return os_calls["fsync"](number)
-        recorder.before("fsync")
+        is_counted = recorder.counts(_path_of(number))
+        if is_counted:
+            recorder.before("fsync")
         os_calls["fsync"](number)
-        recorder.synced(os.fstat(number))
+        if is_counted:
+            recorder.synced(os.fstat(number))
 
     os.fsync = fsync
 
@@ -180,9 +181,7 @@ def _counted_open(recorder: _Recorder) -> Callable[..., Any]:
     ) -> Any:
         path = "" if isinstance(file, int) else os.path.realpath(os.fsdecode(file))
         if not set(mode) & set("wax+") or not recorder.counts(path):
-            return original_open(
-                file, mode, buffering, encoding, errors, newline, closefd, opener
-            )
+            return original_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
         is_new = not os.path.lexists(path)
         raw = CountedFile(file, mode.replace("b", "").replace("t", ""), closefd, opener)
         if is_new:

@@ -63,9 +63,11 @@ def run_forked(request: dict[str, Any]) -> NoReturn:
     if request["calls"]:
         count_calls(**request["calls"])
 
-    from sharpeye.cli.app import run
+    from sharpeye.__main__ import main as run_command
 
-    sys.exit(run(request["arguments"]))
+    sys.argv[1:] = request["arguments"]
+    run_command()
+    raise AssertionError("a command ends its process")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Kill a writing command at a moment, check what it left, run it again, and compare its result."""
+"""Kill or signal a writing command, check what it left, run it again, and compare its result."""
 
 import itertools
 import json
@@ -16,16 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from battery.forked_commands import CallPoint, ForkedCommand, ForkServer, fork_server
-from battery.forked_commands import wait_for_session
+from battery.forked_commands import (
+    CallPoint,
+    ForkedCommand,
+    ForkServer,
+    fork_server,
+    wait_for_session,
+)
 from battery.power_failure import fail_power
 from battery.processes import EndedProcess, check_unchanged
-from battery.tally import Tally
+from battery.tally import Tally, TracebackError
 from battery.writing_commands import WritingCommand, outside_folder, require_clean
 from runner import tree
 
 BASE = ("onnx", "onnxruntime", "scipy.optimize", "jinja2", "filelock", "platformdirs", "h5py")
 KERAS = ("tensorflow", "keras", "sharpeye.learn.nets.engine_tensorflow")
+MAX_SECONDS_TO_STOP = 5.0
 _MAX_RUNS = 6  # of the same command after a kill
 
 
@@ -54,19 +60,44 @@ class Uninterrupted:
 
 @dataclass(frozen=True)
 class Kill:
-    """The moment of a kill: after `seconds`, or at a call, if `call` is not 0.
+    """A signal after `seconds`, or a kill at a call, if `call` is not 0.
 
     Attributes:
         power: a seed; at the same moment the power fails. 0: it does not.
+        number: of the signal.
+        repeated: seconds until the signal is sent once more; negative: it is not.
+        pause: seconds from SIGSTOP, which `number` is then, to SIGCONT.
     """
 
     seconds: float = 0.0
     call: int = 0
     power: int = 0
+    number: signal.Signals = signal.SIGKILL
+    repeated: float = -1.0
+    pause: float = 0.0
 
     def __str__(self) -> str:
         moment = f"call {self.call}" if self.call else f"{self.seconds:.3f} s"
-        return f"{moment}, power failure {self.power}" if self.power else moment
+        moment += f", power failure {self.power}" if self.power else ""
+        moment += f", again after {self.repeated:.3f} s" if self.repeated >= 0 else ""
+        return f"{self.number.name} at {moment}"
+
+    @property
+    def codes(self) -> set[int]:
+        """The exit codes of a command that the signal ends; 0 if it was done before."""
+        if self.pause:
+            return {0}
+        return {0, -self.number if self.number == signal.SIGKILL else 128 + self.number}
+
+    def send(self, running: ForkedCommand) -> None:
+        """Send the signal, or both."""
+        running.send(self.number)
+        if self.pause:
+            time.sleep(self.pause)
+            running.send(signal.SIGCONT)
+        if self.repeated >= 0:
+            time.sleep(self.repeated)
+            running.send(self.number)
 
 
 class KillRounds:
@@ -100,10 +131,18 @@ class KillRounds:
                 running, calls = self._start(command, server, folder)
                 self._wait_until_ready(command, folder, running)
                 time.sleep(kill.seconds)
-                running.send(signal.SIGKILL)
+                kill.send(running)
+            sent = time.perf_counter()
             ended = running.wait()
-            if ended.code != -signal.SIGKILL:  # it was faster than before
-                ended.check({0})
+            seconds = time.perf_counter() - sent
+            both = f"exit code {ended.code}: {ended.out}{ended.err}"
+            assert ended.code in kill.codes, both
+            if "Traceback (most recent" in ended.err:
+                raise TracebackError(both)
+            if ended.code > 0:
+                assert seconds <= MAX_SECONDS_TO_STOP, f"stopped after {seconds:.1f} s"
+                wait_for_session(running.pid, 1)
+                require_clean(folder)
             if kill.power:
                 wait_for_session(running.pid)
                 roots = [folder, *filter(None, [outside_folder(command, folder)])]
@@ -210,7 +249,8 @@ Case = tuple[str, Callable[[Servers], object]]
 
 def run_cases(tally: Tally, cases: Sequence[Case], threads: int = 2) -> None:
     """Run cases, several at once, and count them in their order."""
-    for (name, _), future in zip(cases, in_threads([work for _, work in cases], threads)):
+    futures = in_threads([work for _, work in cases], threads)
+    for (name, _), future in zip(cases, futures, strict=True):
         with tally.case(name):
             future.result()
 

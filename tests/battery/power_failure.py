@@ -33,9 +33,9 @@ def fail_power(report_file: Path, folders: Sequence[Path], random: np.random.Gen
                 status.st_size,
                 status.st_mtime_ns,
             ]
-            if stat.S_ISREG(status.st_mode) and not is_synced:
-                if path.suffix not in _FLUSHED_BY_LIBRARIES and _tear(path, random):
-                    torn.append(path.name)
+            can_tear = stat.S_ISREG(status.st_mode) and path.suffix not in _FLUSHED_BY_LIBRARIES
+            if can_tear and not is_synced and _tear(path, random):
+                torn.append(path.name)
     return f"{undone} names undone, torn: {', '.join(torn) or 'none'}"
 
 

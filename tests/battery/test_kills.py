@@ -6,8 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from battery.killed_commands import Case, Kill, KillRounds, Servers, Uninterrupted, in_threads
-from battery.killed_commands import run_cases
+from battery.killed_commands import (
+    Case,
+    Kill,
+    KillRounds,
+    Servers,
+    Uninterrupted,
+    in_threads,
+    run_cases,
+)
 from battery.tally import Tally, Tier
 from battery.writing_commands import Commands, WritingCommand
 
@@ -54,7 +61,7 @@ def cases(rounds: KillRounds, runs: Rounds, kills: Sequence[Sequence[Kill]]) -> 
             ) -> None:
                 rounds.kill(command, expected, servers.get(keras=command.keras), kill)
 
-            result.append((f"{command.name}, killed at {kill}", work))
+            result.append((f"{command.name}, {kill}", work))
     return result
 
 

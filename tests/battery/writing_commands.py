@@ -23,7 +23,7 @@ TINY = (
     *("--model", "cnn", "--set", "model.image_size=16", "--set", "net.conv_layers=1"),
     *("--set", "net.layer_size=8", "--set", "train.batch_size=8", "--set", "net.dropout=0.3"),
 )
-OTHER_DISK = Path("/dev/shm")  # noqa: S108  The name of a disk, to which files are moved.
+OTHER_DISK = Path("/dev/shm")
 # A second run reports so that the killed one had completed its output.
 _COMPLETE = re.compile(r"holds a finished run|is there already|is not empty|is no image in|applied")
 _RETRAIN = "--image_dir=photos --architecture=mobilenet_0.25_128 --weights=random"
@@ -257,8 +257,16 @@ class Commands:
             ),
             WritingCommand(
                 "check --labels --write-fixes",
-                ("check", "photos", "--labels", "run", "--write-fixes", "fixes.csv", "-q")
-                + ("--output", "found"),
+                (
+                    "check",
+                    "photos",
+                    "--labels",
+                    "run",
+                    "--write-fixes",
+                    "fixes.csv",
+                    "-q",
+                    "-ofound",
+                ),
                 self.with_run,
                 lambda folder: _tables(folder),
                 stays=("photos", "run"),
