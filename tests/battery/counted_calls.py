@@ -42,9 +42,7 @@ class _Recorder:
         self._synced: dict[str, list[int]] = {}
         self._lock = threading.RLock()
         self._process = os.getpid()
-        for folder in self.folders:
-            for path in Path(folder).rglob("*"):
-                self._set_synced(path.lstat())
+        self.all_synced()
 
     def counts(self, path: str) -> bool:
         is_inside = any(path == folder or path.startswith(f"{folder}/") for folder in self.folders)
@@ -79,6 +77,13 @@ class _Recorder:
             else:
                 self._set_synced(status)
 
+    def all_synced(self) -> None:
+        with self._lock:
+            self._undo.clear()
+            for folder in self.folders:
+                for path in Path(folder).rglob("*"):
+                    self._set_synced(path.lstat())
+
     def is_synced(self, status: os.stat_result) -> bool:
         return self._synced.get(str(status.st_ino)) == [status.st_size, status.st_mtime_ns]
 
@@ -104,6 +109,7 @@ def count_calls(folders: Sequence[str], report: str, saved: str, kill_at: int) -
     for name in names[1:-1]:
         _replace(name, recorder)
     _replace_fsync(recorder)
+    _replace_system_calls(recorder)
     _replace_utime(recorder)
     builtins.open = io.open = _counted_open(recorder)  # type: ignore[assignment]
     atexit.register(recorder.write_report)
@@ -142,6 +148,30 @@ def _replace_fsync(recorder: _Recorder) -> None:
             recorder.synced(os.fstat(number))
 
     os.fsync = fsync
+
+
+def _replace_system_calls(recorder: _Recorder) -> None:
+    """The two functions of SharpEye that call the system by themselves."""
+    from sharpeye.core import atomic_folder, storage
+
+    original, exchange = storage.flush_disk, atomic_folder.exchange_names
+
+    def exchange_names(first: Path, second: Path) -> bool:
+        recorder.before("exchange")
+        done = exchange(first, second)
+        if done:
+            recorder.undo_with("exchange", str(first.absolute()), str(second.absolute()), "")
+        return done
+
+    def flush_disk(folder: Path) -> bool:
+        recorder.before("syncfs")
+        done = original(folder)
+        if done:
+            recorder.all_synced()
+        return done
+
+    storage.flush_disk = flush_disk
+    atomic_folder.exchange_names = exchange_names
 
 
 def _replace_utime(recorder: _Recorder) -> None:

@@ -26,7 +26,8 @@ from battery.forked_commands import (
 from battery.power_failure import fail_power
 from battery.processes import EndedProcess, check_unchanged
 from battery.tally import Tally, TracebackError
-from battery.writing_commands import WritingCommand, outside_folder, require_clean
+from battery.writing_commands import WritingCommand, outside_folder
+from battery.written_files import require_clean
 from runner import tree
 
 BASE = ("onnx", "onnxruntime", "scipy.optimize", "jinja2", "filelock", "platformdirs", "h5py")

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sharpeye.core.atomic_folder import exchange_names
+
 # SQLite and TensorFlow flush their files themselves, unseen by the report.
 _FLUSHED_BY_LIBRARIES = (".db", ".db-journal", ".db-wal", ".db-shm")
 
@@ -49,6 +51,8 @@ def _undo(name: str, *paths: str) -> None:
             shutil.rmtree(target)
         elif name == "rmdir":
             os.mkdir(target)
+        elif name == "exchange":
+            exchange_names(Path(changed[0]), Path(target))
         elif name in ("rename", "replace"):
             os.rename(target, changed[0])
     if saved:

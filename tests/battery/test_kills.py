@@ -1,6 +1,6 @@
 """Commands that are killed, at random moments and at chosen calls, and a power that fails."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from battery.killed_commands import (
 )
 from battery.tally import Tally, Tier
 from battery.writing_commands import Commands, WritingCommand
+from loopback import Loopback, serving
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="processes are forked and looked up in Linux' /proc"
@@ -30,13 +31,21 @@ def rounds(tmp_path: Path) -> KillRounds:
 
 
 @pytest.fixture
-def commands(tier: Tier, request: pytest.FixtureRequest) -> list[WritingCommand]:
+def server() -> Iterator[Loopback]:
+    with serving() as loopback:
+        yield loopback
+
+
+@pytest.fixture
+def commands(tier: Tier, server: Loopback, request: pytest.FixtureRequest) -> list[WritingCommand]:
     """The commands of the tier; the small one trains nothing."""
     if tier.name == "small":
         names = ("relabel --apply", "check --quarantine to another disk")
-        return [command for command in Commands(Path(), Path()).quick() if command.name in names]
+        return [
+            command for command in Commands(Path(), Path(), server).quick() if command.name in names
+        ]
     trained = request.getfixturevalue("trained")
-    return Commands(trained, request.getfixturevalue("session_cache")).all()
+    return Commands(trained, request.getfixturevalue("session_cache"), server).all()
 
 
 def uninterrupted(commands: Sequence[WritingCommand], rounds: KillRounds) -> Rounds:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +19,16 @@ from battery.killed_commands import Kill, KillRounds, run_cases
 from battery.processes import EndedProcess, run_command, run_process
 from battery.tally import Tally, Tier
 from battery.test_kills import cases, uninterrupted
-from battery.writing_commands import Commands, WritingCommand, require_clean, run_result
+from battery.writing_commands import Commands, WritingCommand
+from battery.written_files import require_clean, run_result
+from loopback import Loopback, serving
 from runner import command, environment, hard_photos, share_backbones
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="signals and limits of Linux"
 )
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_QUICK = ("collect import", "augment", "relabel --copy")
+_QUICK = ("collect import", "fetch", "augment", "relabel --copy")
 _TRAINING = ("train", "train --overwrite", "retrain", "export onnx", "train from scratch")
 SMALL = ("--set", "model.image_size=64", "-q")
 
@@ -37,12 +39,18 @@ def rounds(tmp_path: Path) -> KillRounds:
 
 
 @pytest.fixture
-def commands(tier: Tier, request: pytest.FixtureRequest) -> list[WritingCommand]:
+def server() -> Iterator[Loopback]:
+    with serving() as loopback:
+        yield loopback
+
+
+@pytest.fixture
+def commands(tier: Tier, server: Loopback, request: pytest.FixtureRequest) -> list[WritingCommand]:
     """The commands that are signalled; the small tier trains nothing."""
     if tier.name == "small":
-        return [c for c in Commands(Path(), Path()).quick() if c.name in _QUICK[:2]]
+        return [c for c in Commands(Path(), Path(), server).quick() if c.name in _QUICK[:3]]
     trained = request.getfixturevalue("trained")
-    every = Commands(trained, request.getfixturevalue("session_cache")).all()
+    every = Commands(trained, request.getfixturevalue("session_cache"), server).all()
     return [command for command in every if command.name in (*_QUICK, *_TRAINING)]
 
 
