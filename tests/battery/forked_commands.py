@@ -136,7 +136,8 @@ class ForkServer:
 def fork_server(*modules: str) -> Iterator[ForkServer]:
     """Run a server, which imports SharpEye and more modules once, until the block ends."""
     folders = [str(Path(__file__).parents[1]), *filter(None, sys.path)]
-    env = environment(Path(os.devnull), PYTHONPATH=os.pathsep.join(folders))
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(folders)}
+    env = environment(Path(os.devnull), **quiet)
     with subprocess.Popen(
         [sys.executable, "-m", "battery.fork_server", *modules],
         env=env,

@@ -31,7 +31,10 @@ from battery.written_files import require_clean
 from runner import tree
 
 BASE = ("onnx", "onnxruntime", "scipy.optimize", "jinja2", "filelock", "platformdirs", "h5py")
-KERAS = ("tensorflow", "keras", "sharpeye.learn.nets.engine_tensorflow")
+KERAS = (
+    *("tensorflow", "keras", "sharpeye.learn.nets.engine_tensorflow", "sharpeye.models.blocks"),
+    *("sharpeye.models.box_heads", "sharpeye.learn.nets.pixel_augment"),
+)
 MAX_SECONDS_TO_STOP = 5.0
 _MAX_RUNS = 6  # of the same command after a kill
 
@@ -248,29 +251,36 @@ def _copy_file(source: str, target: str) -> str:
 Case = tuple[str, Callable[[Servers], object]]
 
 
-def run_cases(tally: Tally, cases: Sequence[Case], threads: int = 2) -> None:
-    """Run cases, several at once, and count them in their order."""
-    futures = in_threads([work for _, work in cases], threads)
-    for (name, _), future in zip(cases, futures, strict=True):
-        with tally.case(name):
-            future.result()
+class ServerPool:
+    """Threads with fork servers of their own. Use as a context manager, which ends the servers."""
 
-
-def in_threads(works: Sequence[Callable[[Servers], Any]], threads: int = 2) -> list[Future[Any]]:
-    """Call functions with fork servers, which each thread has its share of; returns when all are
-    done.
-    """
-    idle: queue.SimpleQueue[Servers] = queue.SimpleQueue()
-    with ExitStack() as stack:
+    def __init__(self, threads: int) -> None:
+        self._threads, self._stack = threads, ExitStack()
+        self._idle: queue.SimpleQueue[Servers] = queue.SimpleQueue()
         for _ in range(threads):
-            idle.put(Servers(stack.enter_context(ExitStack())))
+            self._idle.put(Servers(self._stack))
 
-        def call(work: Callable[[Servers], Any]) -> Any:
-            servers = idle.get()
-            try:
-                return work(servers)
-            finally:
-                idle.put(servers)
+    def __enter__(self) -> "ServerPool":
+        return self
 
-        with ThreadPoolExecutor(threads) as pool:
-            return [pool.submit(call, work) for work in works]
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run_all(self, works: Sequence[Callable[[Servers], Any]]) -> list[Future[Any]]:
+        """Call functions, several at once; returns when all are done."""
+        with ThreadPoolExecutor(self._threads) as threads:
+            return [threads.submit(self._call, work) for work in works]
+
+    def run_cases(self, tally: Tally, cases: Sequence[Case]) -> None:
+        """Run cases, and count them in their order."""
+        futures = self.run_all([work for _, work in cases])
+        for (name, _), future in zip(cases, futures, strict=True):
+            with tally.case(name):
+                future.result()
+
+    def _call(self, work: Callable[[Servers], Any]) -> Any:
+        servers = self._idle.get()
+        try:
+            return work(servers)
+        finally:
+            self._idle.put(servers)

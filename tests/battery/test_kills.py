@@ -10,10 +10,9 @@ from battery.killed_commands import (
     Case,
     Kill,
     KillRounds,
+    ServerPool,
     Servers,
     Uninterrupted,
-    in_threads,
-    run_cases,
 )
 from battery.tally import Tally, Tier
 from battery.writing_commands import Commands, WritingCommand
@@ -23,6 +22,14 @@ pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="processes are forked and looked up in Linux' /proc"
 )
 Rounds = list[tuple[WritingCommand, Uninterrupted]]
+
+
+@pytest.fixture(scope="module")
+def pool(request: pytest.FixtureRequest) -> Iterator[ServerPool]:
+    """One server in the small tier, whose tests run beside others; else one a core."""
+    small = request.config.getoption("tier", "small") == "small"
+    with ServerPool(1 if small else 2) as pool:
+        yield pool
 
 
 @pytest.fixture
@@ -48,12 +55,14 @@ def commands(tier: Tier, server: Loopback, request: pytest.FixtureRequest) -> li
     return Commands(trained, request.getfixturevalue("session_cache"), server).all()
 
 
-def uninterrupted(commands: Sequence[WritingCommand], rounds: KillRounds) -> Rounds:
+def uninterrupted(
+    commands: Sequence[WritingCommand], rounds: KillRounds, pool: ServerPool
+) -> Rounds:
     def run(command: WritingCommand, servers: Servers) -> Uninterrupted:
         return rounds.run_uninterrupted(command, servers.get(keras=command.keras))
 
     works = [lambda servers, c=command: run(c, servers) for command in commands]
-    return [(c, f.result()) for c, f in zip(commands, in_threads(works), strict=True)]
+    return [(c, f.result()) for c, f in zip(commands, pool.run_all(works), strict=True)]
 
 
 def cases(rounds: KillRounds, runs: Rounds, kills: Sequence[Sequence[Kill]]) -> list[Case]:
@@ -75,11 +84,16 @@ def cases(rounds: KillRounds, runs: Rounds, kills: Sequence[Sequence[Kill]]) -> 
 
 
 def test_kills_at_random_moments(
-    commands: list[WritingCommand], rounds: KillRounds, tally: Tally, tier: Tier, seed: int
+    commands: list[WritingCommand],
+    rounds: KillRounds,
+    pool: ServerPool,
+    tally: Tally,
+    tier: Tier,
+    seed: int,
 ) -> None:
     """Commands that are killed by SIGKILL at random moments, and run again."""
     random = np.random.default_rng(seed)
-    runs = uninterrupted(commands, rounds)
+    runs = uninterrupted(commands, rounds, pool)
     kills = [
         [
             Kill(seconds=float(random.uniform(0, expected.seconds * (0.5 if c.ready else 1))))
@@ -87,15 +101,20 @@ def test_kills_at_random_moments(
         ]
         for c, expected in runs
     ]
-    run_cases(tally, cases(rounds, runs, kills))
+    pool.run_cases(tally, cases(rounds, runs, kills))
 
 
 def test_kills_at_calls(
-    commands: list[WritingCommand], rounds: KillRounds, tally: Tally, tier: Tier, seed: int
+    commands: list[WritingCommand],
+    rounds: KillRounds,
+    pool: ServerPool,
+    tally: Tally,
+    tier: Tier,
+    seed: int,
 ) -> None:
     """Commands that are killed at their n-th write, fsync, rename, unlink, link or mkdir."""
     random = np.random.default_rng(seed)
-    runs = uninterrupted([c for c in commands if c.points], rounds)
+    runs = uninterrupted([c for c in commands if c.points], rounds, pool)
     kills = []
     for command, expected in runs:
         count = len(expected.calls)
@@ -104,19 +123,24 @@ def test_kills_at_calls(
             size = min(count, tier.count(2, command.points, 0))
             calls = np.sort(random.choice(calls, size, replace=False))
         kills.append([Kill(call=int(call)) for call in calls])
-    run_cases(tally, cases(rounds, runs, kills))
+    pool.run_cases(tally, cases(rounds, runs, kills))
     tally.figures["calls"] = f"{sum(len(expected.calls) for _, expected in runs):,}"
 
 
 def test_power_failures(
-    commands: list[WritingCommand], rounds: KillRounds, tally: Tally, tier: Tier, seed: int
+    commands: list[WritingCommand],
+    rounds: KillRounds,
+    pool: ServerPool,
+    tally: Tally,
+    tier: Tier,
+    seed: int,
 ) -> None:
     """Power failures: what no fsync followed is lost or torn, and the command is run again."""
     random = np.random.default_rng(seed + 1)
-    runs = uninterrupted([c for c in commands if c.points], rounds)
+    runs = uninterrupted([c for c in commands if c.points], rounds, pool)
     kills: list[list[Kill]] = [[] for _ in runs]
     for number in range(tier.count(2, 30, 150)):
         index = number % len(runs)
         call = int(random.integers(1, len(runs[index][1].calls) + 1))
         kills[index].append(Kill(call=call, power=int(random.integers(1, 2**31))))
-    run_cases(tally, cases(rounds, runs, kills))
+    pool.run_cases(tally, cases(rounds, runs, kills))

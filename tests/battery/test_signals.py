@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from battery.forked_commands import wait_for_session
-from battery.killed_commands import Kill, KillRounds, run_cases
+from battery.killed_commands import Kill, KillRounds, ServerPool
 from battery.processes import EndedProcess, run_command, run_process
 from battery.tally import Tally, Tier
 from battery.test_kills import cases, uninterrupted
@@ -31,6 +31,14 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _QUICK = ("collect import", "fetch", "augment", "relabel --copy")
 _TRAINING = ("train", "train --overwrite", "retrain", "export onnx", "train from scratch")
 SMALL = ("--set", "model.image_size=64", "-q")
+
+
+@pytest.fixture(scope="module")
+def pool(request: pytest.FixtureRequest) -> Iterator[ServerPool]:
+    """One server in the small tier, whose tests run beside others; else one a core."""
+    small = request.config.getoption("tier", "small") == "small"
+    with ServerPool(1 if small else 2) as pool:
+        yield pool
 
 
 @pytest.fixture
@@ -64,11 +72,16 @@ def place(trained: Path, session_cache: Path, tmp_path: Path) -> Path:
 
 
 def test_signals_at_random_moments(
-    commands: list[WritingCommand], rounds: KillRounds, tally: Tally, tier: Tier, seed: int
+    commands: list[WritingCommand],
+    rounds: KillRounds,
+    pool: ServerPool,
+    tally: Tally,
+    tier: Tier,
+    seed: int,
 ) -> None:
     """SIGINT, SIGTERM and SIGHUP at random moments, also twice; the command is run again."""
     random = np.random.default_rng(seed)
-    runs = uninterrupted(commands, rounds)
+    runs = uninterrupted(commands, rounds, pool)
     kills: list[list[Kill]] = [[] for _ in runs]
     for number in range(tier.count(3, 32, 120)):
         index = number % len(runs)
@@ -80,24 +93,29 @@ def test_signals_at_random_moments(
             )
         )
     shared_memory = _shared_memory()
-    run_cases(tally, cases(rounds, runs, kills))
+    pool.run_cases(tally, cases(rounds, runs, kills))
     with tally.case("shared memory"):
         assert _shared_memory() <= shared_memory
 
 
 def test_stops_and_continues(
-    commands: list[WritingCommand], rounds: KillRounds, tally: Tally, tier: Tier, seed: int
+    commands: list[WritingCommand],
+    rounds: KillRounds,
+    pool: ServerPool,
+    tally: Tally,
+    tier: Tier,
+    seed: int,
 ) -> None:
     """SIGSTOP and SIGCONT, as of a laptop that sleeps: the result is as without."""
     random = np.random.default_rng(seed)
-    runs = uninterrupted([c for c in commands if c.name in ("augment", "train")], rounds)
+    runs = uninterrupted([c for c in commands if c.name in ("augment", "train")], rounds, pool)
     kills: list[list[Kill]] = [[] for _ in runs]
     for number in range(tier.count(1, 4, 20)):
         index = number % len(runs)
         seconds = float(random.uniform(0, runs[index][1].seconds))
         pause = 0.3 if number % 4 else tier.count(0, 11, 11) or 0.3
         kills[index].append(Kill(seconds=seconds, number=signal.SIGSTOP, pause=pause))
-    run_cases(tally, cases(rounds, runs, kills))
+    pool.run_cases(tally, cases(rounds, runs, kills))
 
 
 def test_closed_pipes(

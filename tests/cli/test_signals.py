@@ -82,6 +82,7 @@ when, name = sys.argv[1:]
 function = {"before": "exit_on_signals", "after": "ignore_signals"}[when]
 original = getattr(signals, function)
 def interrupted():
+    setattr(signals, function, original)
     if when == "before":
         original()
     os.kill(os.getpid(), signal.Signals[name])
