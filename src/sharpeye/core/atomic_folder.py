@@ -123,8 +123,10 @@ def exchange_names(first: Path, second: Path) -> bool:
     """
     import ctypes
 
+    if os.name != "posix":
+        return False
     paths = (os.fsencode(first.absolute()), os.fsencode(second.absolute()))
-    library = ctypes.CDLL(None) if os.name == "posix" else None
+    library = ctypes.CDLL(None)
     if hasattr(library, "renameat2"):  # Linux: the folders are ignored, as the paths are absolute
         return bool(library.renameat2(-1, paths[0], -1, paths[1], 2) == 0)
     if hasattr(library, "renamex_np"):  # macOS

@@ -126,7 +126,9 @@ def flush_disk(folder: Path) -> bool:
     """Flush everything on the disk of a folder in one call; False if the system cannot."""
     import ctypes
 
-    library = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    if os.name != "posix":
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "syncfs"):
         return False
     handle = os.open(folder, os.O_RDONLY)
