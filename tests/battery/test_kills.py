@@ -1,6 +1,7 @@
 """Commands that are killed, at random moments and at chosen calls, and a power that fails."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,31 +57,35 @@ def commands(tier: Tier, server: Loopback, request: pytest.FixtureRequest) -> li
 
 
 def uninterrupted(
-    commands: Sequence[WritingCommand], rounds: KillRounds, pool: ServerPool
+    tally: Tally, commands: Sequence[WritingCommand], rounds: KillRounds, pool: ServerPool
 ) -> Rounds:
+    """Run each command without a signal; one that fails is a failed case."""
+
     def run(command: WritingCommand, servers: Servers) -> Uninterrupted:
         return rounds.run_uninterrupted(command, servers.get(keras=command.keras))
 
-    works = [lambda servers, c=command: run(c, servers) for command in commands]
-    return [(c, f.result()) for c, f in zip(commands, pool.run_all(works), strict=True)]
+    works = [partial(run, command) for command in commands]
+    runs: Rounds = []
+    for command, future in zip(commands, pool.run_all(works), strict=True):
+        if future.exception():
+            with tally.case(command.name):
+                future.result()
+        else:
+            runs.append((command, future.result()))
+    return runs
 
 
 def cases(rounds: KillRounds, runs: Rounds, kills: Sequence[Sequence[Kill]]) -> list[Case]:
     """The cases of each command, with its kills."""
-    result: list[Case] = []
-    for (command, expected), moments in zip(runs, kills, strict=True):
-        for kill in moments:
 
-            def work(
-                servers: Servers,
-                command: WritingCommand = command,
-                expected: Uninterrupted = expected,
-                kill: Kill = kill,
-            ) -> None:
-                rounds.kill(command, expected, servers.get(keras=command.keras), kill)
+    def run(command: WritingCommand, expected: Uninterrupted, kill: Kill, servers: Servers) -> None:
+        rounds.kill(command, expected, servers.get(keras=command.keras), kill)
 
-            result.append((f"{command.name}, {kill}", work))
-    return result
+    return [
+        (f"{command.name}, {kill}", partial(run, command, expected, kill))
+        for (command, expected), moments in zip(runs, kills, strict=True)
+        for kill in moments
+    ]
 
 
 def test_kills_at_random_moments(
@@ -93,7 +98,7 @@ def test_kills_at_random_moments(
 ) -> None:
     """Commands that are killed by SIGKILL at random moments, and run again."""
     random = np.random.default_rng(seed)
-    runs = uninterrupted(commands, rounds, pool)
+    runs = uninterrupted(tally, commands, rounds, pool)
     kills = [
         [
             Kill(seconds=float(random.uniform(0, expected.seconds * (0.5 if c.ready else 1))))
@@ -114,7 +119,7 @@ def test_kills_at_calls(
 ) -> None:
     """Commands that are killed at their n-th write, fsync, rename, unlink, link or mkdir."""
     random = np.random.default_rng(seed)
-    runs = uninterrupted([c for c in commands if c.points], rounds, pool)
+    runs = uninterrupted(tally, [c for c in commands if c.points], rounds, pool)
     kills = []
     for command, expected in runs:
         count = len(expected.calls)
@@ -137,7 +142,7 @@ def test_power_failures(
 ) -> None:
     """Power failures: what no fsync followed is lost or torn, and the command is run again."""
     random = np.random.default_rng(seed + 1)
-    runs = uninterrupted([c for c in commands if c.points], rounds, pool)
+    runs = uninterrupted(tally, [c for c in commands if c.points], rounds, pool)
     kills: list[list[Kill]] = [[] for _ in runs]
     for number in range(tier.count(2, 30, 150)):
         index = number % len(runs)

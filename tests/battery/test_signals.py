@@ -81,7 +81,7 @@ def test_signals_at_random_moments(
 ) -> None:
     """SIGINT, SIGTERM and SIGHUP at random moments, also twice; the command is run again."""
     random = np.random.default_rng(seed)
-    runs = uninterrupted(commands, rounds, pool)
+    runs = uninterrupted(tally, commands, rounds, pool)
     kills: list[list[Kill]] = [[] for _ in runs]
     for number in range(tier.count(3, 32, 120)):
         index = number % len(runs)
@@ -108,7 +108,9 @@ def test_stops_and_continues(
 ) -> None:
     """SIGSTOP and SIGCONT, as of a laptop that sleeps: the result is as without."""
     random = np.random.default_rng(seed)
-    runs = uninterrupted([c for c in commands if c.name in ("augment", "train")], rounds, pool)
+    runs = uninterrupted(
+        tally, [c for c in commands if c.name in ("augment", "train")], rounds, pool
+    )
     kills: list[list[Kill]] = [[] for _ in runs]
     for number in range(tier.count(1, 4, 20)):
         index = number % len(runs)

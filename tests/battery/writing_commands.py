@@ -226,10 +226,10 @@ class Commands:
                 points=5,
             ),
             WritingCommand(
-                "predict --draw --write-voc",
-                ("predict", "run", "photos", "--draw", "drawn", "--write-voc", "voc"),
+                "predict --draw --explain",
+                ("predict", "run", "photos", "--draw", "drawn", "--explain", "maps"),
                 self.with_run,
-                lambda folder: (file_digests(folder / "drawn"), file_digests(folder / "voc")),
+                lambda folder: (file_digests(folder / "drawn"), file_digests(folder / "maps")),
                 stays=("photos", "run"),
                 points=4,
             ),
