@@ -23,12 +23,17 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from battery.counted_calls import count_calls
+from sharpeye.__main__ import main as run_command
+from sharpeye.cli.signals import exit_on_signals
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
     for name in (*sharpeye_modules(), *sys.argv[1:]):
         import_module(name)
     gc.freeze()  # A collection would copy the pages that the processes share.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # A new process unblocks them.
     for line in sys.stdin:
         request = json.loads(line)
         process = os.fork()
@@ -59,15 +64,16 @@ def run_forked(request: dict[str, Any]) -> NoReturn:
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
         os.close(stream)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background ignores it.
+    for number in _SIGNALS:  # The background of a shell may ignore them.
+        signal.signal(number, signal.SIG_DFL)
+    exit_on_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     for name, limit in request["limits"].items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
     if request["cores"]:
         os.sched_setaffinity(0, request["cores"])
     if request["calls"]:
         count_calls(**request["calls"])
-
-    from sharpeye.__main__ import main as run_command
 
     sys.argv[1:] = request["arguments"]
     code: object = 1
