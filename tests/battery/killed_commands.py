@@ -157,7 +157,8 @@ class KillRounds:
                 command.intact(folder)
             self._run_to_end(command, server, folder, ended)
             wait_for_session(running.pid)
-            assert command.result(folder) == expected.result
+            result = command.result(folder)
+            assert result == expected.result, f"{result!r:.700} is not {expected.result!r:.700}"
             for name, content in before.items():
                 check_unchanged(folder / name, content)
             require_clean(folder)

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -261,6 +262,14 @@ def _limit_processes() -> None:
     _limit(resource.RLIMIT_NPROC, 8)
     os.setgid(64_999)
     os.setuid(64_999)
+
+
+def _can_limit_processes() -> bool:
+    """Whether this process may become another user, who may start Python and read the modules."""
+    script = [sys.executable, "-c", "import sharpeye.cli.app"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(script, preexec_fn=_limit_processes, check=False).returncode == 0
+    return False
 
 
 def test_environments(tally: Tally, tier: Tier, request: pytest.FixtureRequest) -> None:

@@ -155,7 +155,9 @@ def require_graph(folder: Path) -> None:
 def export_result(folder: Path, output: str) -> dict[str, Any]:
     """The digests of an export; its own manifest and archive hold the time of writing."""
     digests = tree(folder)
-    changing = [n for n in digests if n.endswith(("export.json", ".sharpeye", ".keras", ".tflite"))]
+    changing = [
+        n for n in digests if n.endswith(("manifest.json", ".sharpeye", ".keras", ".tflite"))
+    ]
     changing += [n for n in digests if "saved" in n]
     return {name: "" if name in changing else digests[name] for name in digests}
 
