@@ -113,5 +113,5 @@ def test_an_isolated_python_starts_isolated_children() -> None:
 def test_a_child_that_is_killed_is_named_with_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     script = "import os, sys; print('noise', file=sys.stderr, flush=True); os.kill(os.getpid(), 11)"
     monkeypatch.setattr(processes, "module_command", lambda *_: [sys.executable, "-c", script])
-    with pytest.raises(EnvironmentFault, match="was killed by SIGSEGV.* Its last line: noise"):
+    with pytest.raises(EnvironmentFault, match=r"was killed by SIGSEGV.* Its last line: noise"):
         run_module("sharpeye")
