@@ -71,3 +71,39 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(name: str) -> None:
         timeout=60,
     )
     assert done.stdout == "stopped 143\n", done.stderr
+
+
+# The process signals itself at a moment at which the command does not run: before `run` is
+# imported, or when it has returned.
+OUTER = """
+import os, signal, sys
+from sharpeye.cli import signals
+when, name = sys.argv[1:]
+function = {"before": "exit_on_signals", "after": "ignore_signals"}[when]
+original = getattr(signals, function)
+def interrupted():
+    setattr(signals, function, original)
+    if when == "before":
+        original()
+    os.kill(os.getpid(), signal.Signals[name])
+    original()
+setattr(signals, function, interrupted)
+from sharpeye.__main__ import main
+sys.argv[1:] = ["--version"]
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_before_or_after_the_command_is_no_traceback(when: str, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OUTER, when, name],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (128 + signal.Signals[name], "")
+    assert bool(done.stdout) == (when == "after")

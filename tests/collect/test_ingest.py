@@ -139,6 +139,21 @@ def test_the_same_bytes_are_there_once_under_any_name(folder: Path) -> None:
     assert [row["status"] for row in rows_of(folder)] == ["duplicate", "added", "duplicate"]
 
 
+@pytest.mark.parametrize("stem", [None, "frame.7"])
+def test_an_image_whose_process_was_killed_before_it_was_recorded_gets_its_source(
+    stem: str | None, folder: Path
+) -> None:
+    image = ingest(DATA, folder, source="a", stem=stem).path
+    assert image is not None
+    (folder / "sources.csv").unlink()
+    with ClassFolder(folder) as opened:
+        again = opened.ingest(DATA, source="a", stem=stem)
+        assert (again.path, again.status) == (image, "added")
+        assert opened.ingest(DATA, source="a", stem=stem).status == "duplicate"
+    assert names(folder) == [image.name, "sources.csv"]
+    assert [row["path"] for row in rows_of(folder)] == [image.name, ""]
+
+
 def test_the_same_bytes_in_another_class_are_a_conflict(folder: Path) -> None:
     tulip = folder.parent / "tulip"
     (tulip / "deep").mkdir(parents=True)

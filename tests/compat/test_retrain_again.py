@@ -18,6 +18,7 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef
 from runner import environment, one_line, share_backbones, temporaries, tree
 from sharpeye.cli.app import run
 from sharpeye.compat.graph_reader import read_record
+from sharpeye.compat.training_summaries import TrainingSummaries
 from sharpeye.core.storage import os_errors_at
 from sharpeye.predict.predictor import load
 from sharpeye.runs.events import EventWriter
@@ -158,6 +159,24 @@ def test_curves_of_an_earlier_run_return_after_a_failure(
     with pytest.raises(TypeError):
         run(retrain_arguments(photos, first, "-q"))
     assert tree(first / "logs") == before
+
+
+def test_curves_of_an_earlier_run_outlive_a_killed_one(tmp_path: Path) -> None:
+    first = TrainingSummaries(tmp_path)
+    first.graph(b"")
+    first.finish(is_complete=True)
+    before = tree(tmp_path)
+    killed = TrainingSummaries(tmp_path)
+    killed.close()
+    assert tree(tmp_path) != before
+    TrainingSummaries(tmp_path).finish(is_complete=False)
+    assert tree(tmp_path) == before
+    killed = TrainingSummaries(tmp_path)
+    killed.close()
+    last = TrainingSummaries(tmp_path)
+    last.finish(is_complete=True)
+    assert len(tree(tmp_path)) == len(before)
+    assert tree(tmp_path) != before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -107,3 +107,11 @@ def test_an_isolated_python_starts_isolated_children() -> None:
     )
     command = [sys.executable, "-I", "-c", program]
     assert "'-I'" in subprocess.check_output(command, text=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_child_that_is_killed_is_named_with_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import os, sys; print('noise', file=sys.stderr, flush=True); os.kill(os.getpid(), 11)"
+    monkeypatch.setattr(processes, "module_command", lambda *_: [sys.executable, "-c", script])
+    with pytest.raises(EnvironmentFault, match=r"was killed by SIGSEGV.* Its last line: noise"):
+        run_module("sharpeye")

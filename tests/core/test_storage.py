@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sharpeye.core.atomic_folder import atomic_files, atomic_folder
+from sharpeye.core import atomic_folder as atomic
+from sharpeye.core.atomic_folder import atomic_files, atomic_folder, replace_folder
 from sharpeye.core.config import Config
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
@@ -30,7 +31,7 @@ from sharpeye.core.storage import (
     write_bytes,
     write_text,
 )
-from sharpeye.errors import EnvironmentFault, ModelError
+from sharpeye.errors import EnvironmentFault, ModelError, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
 
@@ -335,6 +336,65 @@ def test_the_cache_is_where_it_was_asked_for(
     assert cache_root() == tmp_path / "c"
     monkeypatch.delenv("SHARPEYE_CACHE")
     assert "sharpeye" in str(cache_root())
+
+
+# --- folders -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_replaces_another(
+    exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(atomic, "exchange_names", lambda *_: False)
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    replace_folder(tmp_path / "new", tmp_path / "old")
+    assert names(tmp_path) == ["old"] and names(tmp_path / "old") == ["new"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system call of Linux")
+def test_two_names_are_exchanged_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text(tmp_path / "a", "1")
+    write_text(tmp_path / "b", "2")
+    monkeypatch.chdir(tmp_path)
+    assert atomic.exchange_names(Path("a"), tmp_path / "b")
+    assert ((tmp_path / "a").read_text(), (tmp_path / "b").read_text()) == ("2", "1")
+    assert not atomic.exchange_names(Path("a"), Path("missing"))
+
+
+def test_many_files_are_flushed_with_their_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr("sharpeye.core.storage.flush_file", flushed.append)
+    for name, count in (("few", 9), ("many", 200)):
+        with atomic_folder(tmp_path / name) as folder:
+            for number in range(count):
+                (folder / str(number)).touch()
+    can_flush_all = sys.platform == "linux"
+    assert len(flushed) == (9 if can_flush_all else 209)
+    assert len(names(tmp_path / "many")) == 200
+
+
+def test_files_of_a_killed_export_are_replaced_and_others_are_not(tmp_path: Path) -> None:
+    write_text(tmp_path / "m.json", "old")
+
+    def write(**options: object) -> None:
+        with atomic_files(tmp_path / "m.onnx", **options) as folder:  # type: ignore[arg-type]
+            for name in ("m.onnx", "m.json", "m.txt"):
+                (folder / name).write_text("new")
+
+    with pytest.raises(UsageError, match=r"m\.json is there already"):
+        write()
+    assert (tmp_path / "m.json").read_text() == "old" and names(tmp_path) == ["m.json"]
+    write(first="m.json", replaceable=["m.json"])
+    assert {name: (tmp_path / name).read_text() for name in names(tmp_path)} == dict.fromkeys(
+        ("m.json", "m.onnx", "m.txt"), "new"
+    )
 
 
 # --- locks -------------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ def test_wrong_labels_are_found_written_applied_and_undone(tmp_path: Path, train
     assert run(["relabel", str(root), "--apply", str(fixes)]) == 0
     assert (root / "ball/was_ball.jpg").exists() and not (root / "box/was_ball.jpg").exists()
     undo = tmp_path / "fixes.undo.csv"
-    assert run(["relabel", str(root), "--apply", str(fixes)]) == 3  # it was applied already
+    assert run(["relabel", str(root), "--apply", str(fixes)]) == 2  # it was applied already
     assert run(["relabel", str(root), "--undo", str(undo)]) == 0
     assert tree(root) == before
 

@@ -63,7 +63,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code (see `sharpeye.errors`)."""
     prepare_streams()
     stop_on_signals()
-    exit_code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        exit_code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    except Signalled as signalled:  # while the error of the command was reported
+        exit_code = _fail(str(signalled.error), signalled.error.exit_code)
     try:
         sys.stdout.flush()
     except OSError:  # An error has been reported already.

@@ -29,7 +29,7 @@ def relabel(
     """Move images to other class folders, as a table says, here or in a copy."""
     console.start_logging(quiet=quiet)
 
-    from sharpeye.data.moves import apply_moves
+    from sharpeye.data.moves import apply_moves, require_new_undo_file
     from sharpeye.errors import UsageError
     from sharpeye.jobs.audit.relabel import (
         copy_relabelled,
@@ -44,6 +44,9 @@ def relabel(
         print(f"put back: {undo_relabelling(undo, data)} images")
     elif apply is not None:
         root = data or dataset_folder(apply)
+        undo_file = undo_file or apply.with_name(f"{apply.stem}.undo.csv")
+        if copy is None:
+            require_new_undo_file(undo_file)  # Its moves would make the table look wrong.
         moves = plan_moves(apply, root)
         if not moves:
             print(f"nothing to do: {console.show(str(apply))} names no image")
@@ -53,7 +56,6 @@ def relabel(
             output = console.show(str(copy))
             print(f"copied:   {count} images to {output}, {len(moves)} of them relabelled")
             return
-        undo_file = undo_file or apply.with_name(f"{apply.stem}.undo.csv")
         apply_moves(moves, root, undo_file)
         print(f"moved:    {len(moves)} images in {console.show(str(root))}")
         undo_command = command_line("sharpeye", "relabel", "--undo", undo_file)

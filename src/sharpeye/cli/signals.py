@@ -7,6 +7,7 @@ signal that arrives during an import is therefore sent again a moment later.
 
 import _thread
 import contextlib
+import os
 import signal
 import threading
 import traceback
@@ -43,15 +44,29 @@ def stop_on_signals() -> None:
             signal.signal(number, _stop)
 
 
+def exit_on_signals() -> None:
+    """Let these signals end the process at once, with their exit code and without a traceback.
+
+    For the imports before `stop_on_signals`, when there is nothing to clean up yet.
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: os._exit(128 + number))
+
+
+def ignore_signals() -> None:
+    """Let none of these signals disturb the clean-up, or the end of the process."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     if _is_importing(frame):
         timer = threading.Timer(_RETRY_SECONDS, _signal_main_thread, (number,))
         timer.daemon = True
         timer.start()
         return
-    # The first signal starts the clean-up; another one must not interrupt it.
-    for each in _SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
+    ignore_signals()  # The first signal starts the clean-up; another one must not interrupt it.
     raise Signalled(number)
 
 

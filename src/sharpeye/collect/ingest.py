@@ -66,7 +66,8 @@ class ClassFolder:
         self._mutex = threading.RLock()
         self._is_locked = False
         self._arrived: set[str] = set()
-        self._names: dict[str, str] = {}  # by digest, of images since this was opened
+        self._names: dict[str, str] = {}  # by digest, of recorded images
+        self._recorded: set[str] = set()  # their names
         self._known_files: _KnownFiles | None = None
 
     def __enter__(self) -> "ClassFolder":
@@ -127,7 +128,7 @@ class ClassFolder:
             if rejection:
                 ingested = Ingested(None, REJECTED, rejection)
             else:
-                ingested = self._find_copy(data, digest) or self._write(data, digest, stem)
+                ingested = self._find_copy(data, digest, stem) or self._write(data, digest, stem)
             self._record(ingested, source, licence, digest=digest)
         return ingested
 
@@ -155,8 +156,9 @@ class ClassFolder:
             self._arrived.add(line_of(record.source))
         if record.status == ADDED:
             self._names[record.sha256] = record.path
+            self._recorded.add(record.path)
 
-    def _find_copy(self, data: bytes, digest: str) -> Ingested | None:
+    def _find_copy(self, data: bytes, digest: str, stem: str | None) -> Ingested | None:
         if self._known_files is None:
             self._known_files = _KnownFiles(self.folder)
         name = self._names.get(digest)
@@ -166,18 +168,20 @@ class ClassFolder:
         if copy is None:
             return None
         if copy.is_relative_to(self.folder):
+            expected = self.folder / _file_name(data, digest, stem)
+            if copy == expected and copy.name not in self._recorded:
+                return Ingested(copy, ADDED)  # by a process that was killed before it could say so
             name = copy.relative_to(self.folder).as_posix()
             return Ingested(None, DUPLICATE, f"the same image as {name}")
         name = copy.relative_to(self.folder.parent).as_posix()
         return Ingested(None, CONFLICT, f"the same image is in another class: {name}")
 
     def _write(self, data: bytes, digest: str, stem: str | None) -> Ingested:
-        name = Path(_name_by_content(data, digest))
-        stem = stem or name.stem
-        path, number = self.folder / f"{stem}{name.suffix}", 1
+        name = Path(_file_name(data, digest, stem))
+        path, number = self.folder / name, 1
         while os.path.lexists(path):  # by another image, since a copy would have been found
             number += 1
-            path = self.folder / f"{stem}-{number}{name.suffix}"
+            path = self.folder / f"{name.stem}-{number}{name.suffix}"
         storage.write_bytes(path, data)
         return Ingested(path, ADDED)
 
@@ -229,6 +233,12 @@ def _files_below(folder: Path) -> Iterator[tuple[Path, int]]:
 
 def _name_by_content(data: bytes, digest: str) -> str:
     return digest[:_NAME_DIGITS] + suffixes_of(sniff(data[:32]) or JPEG)[0]
+
+
+def _file_name(data: bytes, digest: str, stem: str | None) -> str:
+    """The name of a new image; the stem may hold dots."""
+    name = _name_by_content(data, digest)
+    return name if stem is None else stem + Path(name).suffix
 
 
 def _has_digest(path: Path, digest: str) -> bool:

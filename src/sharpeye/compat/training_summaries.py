@@ -10,13 +10,15 @@ from pathlib import Path
 from sharpeye.core.arrays import Floats
 from sharpeye.core.numerics import softmax
 from sharpeye.core.storage import make_folder, os_errors_at
-from sharpeye.core.temporaries import TEMPORARY_PREFIX, temporary_name
+from sharpeye.core.temporaries import TEMPORARY_PREFIX
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs.events import EventWriter
 
 log = logging.getLogger(__name__)
 
 _LAYER = "final_training_ops"
+# No temporary name: the files of an earlier run outlive a process that is killed.
+_HIDDEN_PREFIX = ".sharpeye-earlier-"
 
 
 class TrainingSummaries:
@@ -88,7 +90,8 @@ def _parameter_scalars(name: str, values: Floats) -> dict[str, float]:
 def _hide_events(folder: Path) -> dict[Path, Path]:
     """Give old event files hidden names, under which TensorBoard does not see them.
 
-    Files whose writer was killed are deleted. Nothing is changed if the folder also holds others.
+    If a run was killed after it had done so, its own files are deleted, and those that it has
+    hidden are still the earlier ones. Nothing is changed if the folder also holds others.
 
     Returns:
         the hidden name of each.
@@ -97,15 +100,21 @@ def _hide_events(folder: Path) -> dict[Path, Path]:
     with os_errors_at(folder):
         files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
         stale = [path for path in files if path.name.startswith(TEMPORARY_PREFIX)]
-        events = [path for path in files if "tfevents" in path.name]
-        others = set(files) - set(stale) - set(events)
+        hidden = {
+            path.with_name(path.name.removeprefix(_HIDDEN_PREFIX)): path
+            for path in files
+            if path.name.startswith(_HIDDEN_PREFIX)
+        }
+        events = [path for path in files if "tfevents" in path.name and path not in hidden.values()]
+        others = set(files) - set(stale) - set(events) - set(hidden.values())
         if others:
             message = "%s holds more than event files, such as %s: nothing in it is deleted"
             log.warning(message, folder, min(others).relative_to(folder))
             return {}
-        for path in stale:
+        for path in (*stale, *(events if hidden else ())):
             path.unlink()
-        hidden = {path: path.with_name(temporary_name()) for path in events}
-        for path, name in hidden.items():
-            path.rename(name)
+        if not hidden:
+            hidden = {path: path.with_name(_HIDDEN_PREFIX + path.name) for path in events}
+            for path, name in hidden.items():
+                path.rename(name)
     return hidden

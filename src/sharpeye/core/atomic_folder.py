@@ -4,12 +4,15 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from sharpeye.core import storage
 from sharpeye.core.temporaries import temporary_folder
 from sharpeye.errors import UsageError
+
+# To flush the disk once is faster than a thousand files, but also writes what others have changed.
+_MAX_SINGLE_FLUSHES = 100
 
 
 def require_free(folder: Path) -> Path:
@@ -36,17 +39,16 @@ def require_free(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_folder(folder: Path, *, flush: bool = False) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder, which becomes `folder` when the block ends without an error.
 
-    With `flush` its files reach the disk before its name does. EnvironmentFault if it cannot be
-    written; then the folder is removed.
+    Its files reach the disk before its name does. EnvironmentFault if it cannot be written; then
+    the folder is removed.
     """
     with _hidden_folder(folder) as temporary:
         with storage.errors_name(folder, temporary):
             yield temporary
-        if flush:
-            _flush(temporary)
+        _flush(temporary)
         if os.name == "nt" and folder.exists():  # there, no rename replaces a folder
             folder.rmdir()
         temporary.replace(folder)
@@ -54,11 +56,18 @@ def atomic_folder(folder: Path, *, flush: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_files(main_file: Path) -> Iterator[Path]:
+def atomic_files(
+    main_file: Path, *, first: str = "", replaceable: Collection[str] = ()
+) -> Iterator[Path]:
     """Yield a hidden folder; when the block ends without an error, its files move beside it.
 
     The files reach the disk before their names do, and `main_file` appears last. If they cannot be
-    written, all are removed: UsageError if a name was taken meanwhile, else EnvironmentFault.
+    written, all are removed: UsageError if a name was taken meanwhile, else EnvironmentFault. A
+    kill may leave some of them, but not `main_file`.
+
+    Args:
+        first: the name of the file that appears first.
+        replaceable: names of files that may exist, and are replaced.
     """
     moved: list[Path] = []
     try:
@@ -66,11 +75,14 @@ def atomic_files(main_file: Path) -> Iterator[Path]:
             with storage.errors_name(main_file.parent, temporary):
                 yield temporary
             _flush(temporary)
-            for file in sorted(temporary.iterdir(), key=lambda file: file.name == main_file.name):
-                target = main_file.parent / file.name
-                if target.exists():
+            order = {first: 0, main_file.name: 2}
+            files = sorted(temporary.iterdir(), key=lambda file: order.get(file.name, 1))
+            targets = [main_file.parent / file.name for file in files]
+            for target in targets:
+                if target.exists() and target.name not in replaceable:
                     raise UsageError(f"{target} is there already; choose another name")
-                file.rename(target)
+            for file, target in zip(files, targets, strict=True):
+                file.replace(target)
                 moved.append(target)
             storage.flush_folder(main_file.parent)
             moved.clear()
@@ -80,25 +92,46 @@ def atomic_files(main_file: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Give a complete folder the name of another one beside it, which is deleted.
+    """Give a complete folder, which has a temporary name, the name of another one beside it, which
+    is deleted.
 
-    An error or a signal at any moment leaves one of the two under that name, complete. Until the
-    new one has the name, the old one has no temporary name: if the process is killed between the
-    two steps, nobody deletes it.
+    An error, a signal or a kill at any moment leaves one of the two under that name, complete.
+    Where the system cannot exchange two names in one step, a kill between two steps leaves the old
+    one under a hidden name that is no temporary one: nobody deletes it.
     """
-    old = folder.with_name(f".{folder.name}.before-{secrets.token_hex(4)}")
     with storage.os_errors_at(folder):
         _flush(new)
-        try:
-            folder.rename(old)
-            new.rename(folder)
-        except BaseException:
-            if not folder.exists():
-                old.rename(folder)
-            raise
+        old = new
+        if not exchange_names(new, folder):
+            old = folder.with_name(f".{folder.name}.before-{secrets.token_hex(4)}")
+            try:
+                folder.rename(old)
+                new.rename(folder)
+            except BaseException:
+                if not folder.exists():
+                    old.rename(folder)
+                raise
         storage.flush_folder(folder.parent)
-        old = old.rename(folder.with_name(storage.temporary_name()))
+        if old != new:
+            old = old.rename(folder.with_name(storage.temporary_name()))
     shutil.rmtree(old, ignore_errors=True)
+
+
+def exchange_names(first: Path, second: Path) -> bool:
+    """Exchange the names of two files or folders in one step; False if the system or the file
+    system cannot.
+    """
+    import ctypes
+
+    if os.name != "posix":
+        return False
+    paths = (os.fsencode(first.absolute()), os.fsencode(second.absolute()))
+    library = ctypes.CDLL(None)
+    if hasattr(library, "renameat2"):  # Linux: the folders are ignored, as the paths are absolute
+        return bool(library.renameat2(-1, paths[0], -1, paths[1], 2) == 0)
+    if hasattr(library, "renamex_np"):  # macOS
+        return bool(library.renamex_np(*paths, 2) == 0)
+    return False
 
 
 @contextlib.contextmanager
@@ -111,7 +144,10 @@ def _hidden_folder(target: Path) -> Iterator[Path]:
 
 
 def _flush(folder: Path) -> None:
-    for path in [folder, *folder.rglob("*")]:
+    paths = [folder, *folder.rglob("*")]
+    if len(paths) > _MAX_SINGLE_FLUSHES and storage.flush_disk(folder):
+        return
+    for path in paths:
         if path.is_dir():
             storage.flush_folder(path)
         else:

@@ -8,6 +8,7 @@ the exception that the child raised.
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -115,7 +116,14 @@ def run_module(module: str, *arguments: str, environment: Mapping[str, str] | No
         check=False,
     )
     if done.returncode:
-        raise child_error(done.returncode, done.stderr)
+        error = child_error(done.returncode, done.stderr)
+        if done.returncode < 0:  # Its last line, if any, is unrelated.
+            name = signal.Signals(-done.returncode).name
+            error = EnvironmentFault(
+                f"a process that SharpEye started was killed by {name}, as the system does if "
+                f"memory runs out; run it again. Its last line: {error}"
+            )
+        raise error
     return done.stdout
 
 

@@ -151,6 +151,25 @@ def flush_folder(path: Path) -> None:
             os.close(handle)
 
 
+def flush_disk(folder: Path) -> bool:
+    """Flush everything on the disk of a folder in one call; False if the system cannot."""
+    import ctypes
+
+    if os.name != "posix":
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "syncfs"):
+        return False
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if library.syncfs(handle):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(handle)
+    return True
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; the file there replaces `path` at the end.

@@ -115,6 +115,16 @@ def _move_to_other_disk(source: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def require_new_undo_file(undo: Path) -> None:
+    """Raise UsageError if an undo file exists: an interrupted run may need it."""
+    if os.path.lexists(undo):
+        command = command_line("sharpeye", "relabel", "--undo", undo)
+        raise UsageError(
+            f"{undo} is there already, of an earlier run: {command} puts back what that moved, "
+            "also if it was interrupted; then move the file away, or choose another --undo-file"
+        )
+
+
 def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
     """Move images within a folder, after the undo file was written.
 
@@ -123,8 +133,7 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
         DataError, EnvironmentFault: as `move_file`. Earlier images stay moved, and the undo file
             lists them.
     """
-    if os.path.lexists(undo):
-        raise UsageError(f"{undo} is there already; move it away, or choose another --undo-file")
+    require_new_undo_file(undo)
     folder = str(root.resolve())
     rows = ((move.source, move.target, folder) for move in moves)
     write_table(undo, UNDO_COLUMNS, ([*map(printable, row)] for row in rows))

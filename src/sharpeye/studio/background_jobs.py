@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sharpeye.core.processes import ChildProcess, ends_within, new_process_group, start_module
+from sharpeye.core.temporaries import temporary_folder
 from sharpeye.errors import BusyError, Stopped
 from sharpeye.studio.command_output import CommandOutput
 
@@ -160,14 +161,17 @@ class BackgroundJobs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: dict[str, BackgroundCommand] = {}
-        self._output_root: tempfile.TemporaryDirectory[str] | None = None
+        self._output_root: Path | None = None
+        self._folders = contextlib.ExitStack()
 
     def output_folder(self, kind: str) -> Path:
-        """A folder for the output of commands of a kind; it is deleted when the studio ends."""
+        """A folder for the output of commands of a kind; it is deleted when the studio ends, or, if
+        that is killed, by a later one.
+        """
         with self._lock:
             if self._output_root is None:
-                self._output_root = tempfile.TemporaryDirectory(prefix="sharpeye-studio-")
-            return Path(self._output_root.name) / kind
+                self._output_root = self._folders.enter_context(temporary_folder())
+            return self._output_root / kind
 
     def start(self, kind: str, subject: str, arguments: Sequence[str]) -> None:
         """Start a `BackgroundCommand`.
@@ -204,5 +208,4 @@ class BackgroundJobs:
             job.stop()
         for job in jobs:
             job.close()
-        if self._output_root is not None:
-            self._output_root.cleanup()
+        self._folders.close()

@@ -147,9 +147,14 @@ class _Exporter:
             if self._choice.int8:
                 self._model_file, self._model = int8_file, open_model(int8_file)
         if request.is_file:
-            with atomic_files(request.output) as folder:
+            names = request.companion_names
+            with atomic_files(
+                request.output,
+                first=names.get(EXPORT_MANIFEST, ""),
+                replaceable=list(names.values()) if request.was_interrupted else (),
+            ) as folder:
                 return self._write_into(folder)
-        with atomic_folder(request.output, flush=True) as folder:
+        with atomic_folder(request.output) as folder:
             return self._write_into(folder)
 
     def _write_into(self, folder: Path) -> ExportResult:

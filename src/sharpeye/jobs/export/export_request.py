@@ -6,7 +6,8 @@ from pathlib import Path
 from sharpeye.artefact.archive import LABELS_FILE
 from sharpeye.artefact.archive_samples import MAX_SAMPLES
 from sharpeye.artefact.export.export_formats import FORMATS, ExportFormat
-from sharpeye.errors import UsageError
+from sharpeye.artefact.manifest import read_json_file
+from sharpeye.errors import ModelError, UsageError
 
 EXPORT_MANIFEST = "manifest.json"
 
@@ -43,6 +44,25 @@ class ExportRequest:
         """The file name of a companion: beside a named file, it begins with that name."""
         return f"{self.output.stem}.{plain}" if self.is_file else plain
 
+    @property
+    def companion_names(self) -> dict[str, str]:
+        """The file names of all companions, by their plain names."""
+        return {plain: self.companion_name(plain) for plain in self.companions}
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether an export to this file was killed while its files got their names: the manifest
+        is the first one, and the model the last.
+        """
+        manifest = self.output.with_name(self.companion_name(EXPORT_MANIFEST))
+        if not (self.is_file and self.companions) or self.output.exists():
+            return False
+        try:
+            record = read_json_file(manifest)
+        except (OSError, ModelError):
+            return False
+        return isinstance(record, dict) and record.get("format") == self.format.name
+
     def check(self) -> None:
         """Reject an invalid request before any work.
 
@@ -67,8 +87,8 @@ class ExportRequest:
         if not 0 <= self.samples <= MAX_SAMPLES:
             raise UsageError(f"--samples must be from 0 to {MAX_SAMPLES}. Received: {self.samples}")
         paths = [output]
-        if self.is_file:
-            paths += [output.with_name(self.companion_name(plain)) for plain in self.companions]
+        if self.is_file and not self.was_interrupted:
+            paths += [output.with_name(name) for name in self.companion_names.values()]
         for path in paths:
             if path.exists() or path.is_symlink():
                 raise UsageError(
