@@ -68,7 +68,8 @@ def evaluate(
         if scores["count"] and "mean_iou" in scores:
             print(f"boxes:    {box_line(scores)}")
         if samples.rejected:
-            print(f"left out: {len(samples.rejected)} files that cannot be read")
+            reasons = [f"{item.path} ({item.reason})" for item in samples.rejected]
+            print(f"left out: {len(reasons)} files that cannot be read: {name_list(reasons)}")
         if output:
             print(f"report:   {output / 'report.html'}")
     if min_accuracy is not None and not scores["count"]:
