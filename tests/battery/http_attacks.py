@@ -37,9 +37,7 @@ class RawRequest:
     count: int = 1
 
 
-def _request(
-    data: bytes, *statuses: int, may_close: bool = False, count: int = 1
-) -> RawRequest:
+def _request(data: bytes, *statuses: int, may_close: bool = False, count: int = 1) -> RawRequest:
     return RawRequest(data, frozenset(statuses), may_close, count)
 
 
@@ -49,7 +47,9 @@ IMAGE = with_length(POST, b"x")  # for a stub that predicts whatever it gets
 RAW_REQUESTS = {
     # --- lengths ---
     "a length of 20 GB": _request(POST + b"Content-Length: 21474836480\r\n\r\nxyz", 413),
-    "a length of 40 digits": _request(POST + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n", 400, 413),
+    "a length of 40 digits": _request(
+        POST + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n", 400, 413
+    ),
     "a negative length": _request(POST + b"Content-Length: -1\r\n\r\n", 400),
     "a length with a plus": _request(POST + b"Content-Length: +5\r\n\r\nhello", 400),
     "a length in hexadecimal": _request(POST + b"Content-Length: 0x5\r\n\r\nhello", 400),
@@ -69,13 +69,19 @@ RAW_REQUESTS = {
         CHUNKED + b"1;" + b"a" * 100_000 + b"\r\nx\r\n0\r\n\r\n", 200, 400, 431, may_close=True
     ),
     "trailers of 100 kB": _request(
-        CHUNKED + b"1\r\nx\r\n0\r\nA: " + b"b" * 100_000 + b"\r\n\r\n", 200, 400, 431, may_close=True
+        CHUNKED + b"1\r\nx\r\n0\r\nA: " + b"b" * 100_000 + b"\r\n\r\n",
+        200,
+        400,
+        431,
+        may_close=True,
     ),
     "chunks that do not end, then a bad one": _request(
         CHUNKED + b"100000\r\n" + bytes(2**20) + b"\r\n" + b"ZZ\r\n", 400, 413, may_close=True
     ),
     "a bad chunk after a refusal": _request(
-        POST.replace(b"localhost", b"evil.test") + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", 400, 421
+        POST.replace(b"localhost", b"evil.test") + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        400,
+        421,
     ),
     # --- headers ---
     "a header of 1 MB": _request(GET + b"A: " + b"b" * 2**20 + b"\r\n\r\n", 431, may_close=True),
@@ -97,14 +103,17 @@ RAW_REQUESTS = {
         200,
     ),
     "an upgrade to HTTP/2": _request(
-        GET + b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: x\r\n\r\n", 200
+        GET + b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: x\r\n\r\n",
+        200,
     ),
     "HTTP/2 with prior knowledge": _request(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, 421),
     "HTTP/9.9": _request(b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 200, 400, 505),
     "TLS": _request(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(60) + b"\r\n\r\n", 400),
     "an expectation of nonsense": _request(GET + b"Expect: a-miracle\r\n\r\n", 200, 400, 417),
     # --- paths ---
-    "a path out of the root": _request(b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "a path out of the root": _request(
+        b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404
+    ),
     "an encoded path out of the root": _request(
         b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404
     ),
@@ -113,9 +122,15 @@ RAW_REQUESTS = {
     "a line break in the path": _request(
         b"GET /%0d%0aSet-Cookie:a=b HTTP/1.1\r\nHost: localhost\r\n\r\n", 404
     ),
-    "a path of another server": _request(b"GET http://evil.test/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
-    "a path with two slashes": _request(b"GET //evil.test/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
-    "a tunnel": _request(b"CONNECT evil.test:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 404, 405, may_close=True),
+    "a path of another server": _request(
+        b"GET http://evil.test/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404
+    ),
+    "a path with two slashes": _request(
+        b"GET //evil.test/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404
+    ),
+    "a tunnel": _request(
+        b"CONNECT evil.test:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 404, 405, may_close=True
+    ),
     "an asterisk": _request(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, 405),
     "a model of 64 KiB": _request(
         b"GET /v1/models/" + b"m" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, 431
@@ -135,8 +150,11 @@ RAW_REQUESTS = {
         with_length(POST + b"Content-Type: multipart/form-data\r\n", b"--b--\r\n"), 400
     ),
     "a boundary of 60,000 bytes": _request(
-        with_length(POST + b"Content-Type: multipart/form-data; boundary=" + b"b" * 60_000 + b"\r\n", b"x"),
-        400, 431,
+        with_length(
+            POST + b"Content-Type: multipart/form-data; boundary=" + b"b" * 60_000 + b"\r\n", b"x"
+        ),
+        400,
+        431,
     ),
     "a form that is cut": _request(with_length(FORM, part(b"a.jpg")), 400),
     "100 kB of headers of a part": _request(
@@ -145,23 +163,31 @@ RAW_REQUESTS = {
     "a form in a form": _request(form(part(b"a", b"--b--\r\n--b\r\n")), 200, 400),
     # --- JSON ---
     "a million brackets": _request(with_length(POST, b'{"images":' + b"[" * 10**6), 400),
-    "three million values": _request(with_length(POST, b'{"images":[' + b"[]," * 3 * 10**6 + b"[]]}"), 413),
-    "a number of a million digits": _request(with_length(POST, b'{"images":[' + b"9" * 10**6 + b"]}"), 400, 422),
+    "three million values": _request(
+        with_length(POST, b'{"images":[' + b"[]," * 3 * 10**6 + b"[]]}"), 413
+    ),
+    "a number of a million digits": _request(
+        with_length(POST, b'{"images":[' + b"9" * 10**6 + b"]}"), 400, 422
+    ),
     "a repeated key": _request(with_length(POST, b'{"image":"a","image":"eA=="}'), 200, 400),
     "a key that is unknown": _request(with_length(POST, b'{"__proto__":1}'), 400),
     "an empty body": _request(POST + b"\r\n", 400),
-    "a compressed body": _request(with_length(POST + b"Content-Encoding: gzip\r\n", b"\x1f\x8b"), 415),
+    "a compressed body": _request(
+        with_length(POST + b"Content-Encoding: gzip\r\n", b"\x1f\x8b"), 415
+    ),
     # --- methods ---
     **{
         f"the method {method}": _request(
-            f"{method} /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode(),
+            method.encode() + POST[4:] + b"Content-Length: 0\r\n\r\n",
             405,
         )
         for method in ("PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "PROPFIND", "MOVE", "get")
     },
     # --- several requests at once ---
     "1,000 pipelined": _request((GET + b"\r\n") * 1000, 200, count=1000),
-    "a second request that is nonsense": _request(GET + b"\r\n" + b"nonsense\r\n\r\n", 400, count=2),
+    "a second request that is nonsense": _request(
+        GET + b"\r\n" + b"nonsense\r\n\r\n", 400, count=2
+    ),
     "a second request smuggled in a body": _request(
         with_length(POST, b"GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n"), 200
     ),

@@ -1,0 +1,482 @@
+"""Several processes at once on one cache, one output, one folder of images: none harms another."""
+
+import contextlib
+import csv
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sharpeye
+from battery.processes import run_process
+from battery.race_server import RaceCommand, RaceResult, RaceServer, command
+from battery.tally import HangError, LossError, Tally, Tier, TracebackError
+from runner import SMALL, environment, hard_photos, scores_of, share_backbones, temporaries, tree
+from sharpeye.core.inference import Backbone
+from sharpeye.core.storage import FileLock
+from sharpeye.data.vector_store import VectorStore, iter_vector_folders
+from studios import Studio, studio_in_thread
+
+OLD_CACHE = Path(__file__).parents[1] / "compatibility" / "0.1.0" / "cache"
+MAX_RECOVERY_SECONDS = 5.0
+DAY = 24 * 3600
+
+
+@pytest.fixture(scope="module")
+def races(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaceServer]:
+    with RaceServer(tmp_path_factory.mktemp("races")) as server:
+        yield server
+
+
+@pytest.fixture
+def data(trained: Path) -> Path:
+    """The images of the serial run, with which all results are compared."""
+    return trained.parent / "hard"
+
+
+@pytest.fixture
+def warm(backbone: Backbone, session_cache: Path, cache: Path) -> Path:
+    """A cache with the backbone and nothing else."""
+    return share_backbones(session_cache, cache)
+
+
+def train(data: Path, output: Path, *options: str, **more: float) -> RaceCommand:
+    return command("train", data, "-o", output, *SMALL, "--quiet", *options, **more)
+
+
+def check_result(result: RaceResult, codes: set[int]) -> None:
+    text = f"exit code {result.code}: {result.out}{result.err}"
+    if "Traceback" in text or result.code == 1 or result.code < 0:
+        raise TracebackError(text[-2000:])
+    assert result.code in codes, text
+
+
+def check_same(run_dir: Path, serial: Path) -> None:
+    """Fail unless a run has the results of the serial one, and is complete."""
+    one, other = sharpeye.Run(run_dir), sharpeye.Run(serial)
+    assert scores_of(one.metrics) == scores_of(other.metrics)
+    for name in ("split.csv", "predictions.csv", "labels.txt", "quarantine.csv"):
+        assert (run_dir / name).read_bytes() == (serial / name).read_bytes(), name
+    assert sorted(path.name for path in run_dir.iterdir()) == sorted(
+        path.name for path in serial.iterdir()
+    )
+    sharpeye.load(run_dir)
+
+
+def check_cache(cache: Path, images: Path) -> int:
+    """Fail after a damaged record or a temporary file; returns the number of records."""
+    digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in images.rglob("*.png")}
+    records = 0
+    for _, key, size in iter_vector_folders(cache):
+        dimension = key.pop("dimension")
+        store = VectorStore(key, dimension, cache)
+        stored = dict(store.read(digests))
+        assert len(stored) == store.count(digests), "damaged records"
+        assert all(np.isfinite(vector).all() for vector in stored.values())
+        records += size // (4 * dimension + 48)
+    assert temporaries(cache) == []
+    return records
+
+
+@contextlib.contextmanager
+def round_of(tally: Tally, name: str, folder: Path, cache: Path) -> Iterator[Path]:
+    """A case with a new folder; the cache has only its backbones afterwards."""
+    folder.mkdir()
+    with tally.case(name):
+        yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    for entry in cache.iterdir():
+        if entry.name != "backbones":
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+# --- trainings ------------------------------------------------------------------------------------
+
+
+def test_trainings_on_one_cold_cache(
+    tally: Tally, tier: Tier, races: RaceServer, data: Path, trained: Path, warm: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """2, 4 and 8 trainings at once on one cache without features."""
+    most = 0.0
+    for number in range(tier.count(small=1, battery=12, full=75)):
+        count = (2, 4, 8)[number % 3]
+        with round_of(tally, f"{number}: {count}", tmp_path / str(number), warm) as folder:
+            outputs = [folder / f"run{n}" for n in range(count)]
+            for result in races.run([train(data, output) for output in outputs], warm):
+                check_result(result, {0})
+            for output in outputs:
+                check_same(output, trained)
+            most = max(most, check_cache(warm, data) / 36)
+            assert most <= count  # nobody computes a feature twice
+    tally.figures["features computed"] = f"{most:.1f} times at most"
+
+
+def test_trainings_with_one_output(
+    tally: Tally, tier: Tier, races: RaceServer, data: Path, trained: Path, warm: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """2, 4 and 8 trainings at once into one run directory: one wins."""
+    codes: Counter[int] = Counter()
+    for number in range(tier.count(small=1, battery=12, full=75)):
+        count, delay = (2, 4, 8)[number % 3], (0, 0.002, 0.05, 0.3)[number % 4]
+        with round_of(tally, f"{number}: {count}", tmp_path / str(number), warm) as folder:
+            commands = [train(data, folder / "run", delay=n * delay) for n in range(count)]
+            results = races.run(commands, warm)
+            for result in results:
+                check_result(result, {0, 2, 6})
+                if result.code == 2:  # it came when the winner had finished
+                    assert "holds a finished run" in result.err, result
+                if result.code == 6:
+                    assert "is being written by another run" in result.err, result
+            assert [result.code for result in results].count(0) == 1
+            codes.update(result.code for result in results)
+            assert [path.name for path in folder.iterdir()] == ["run"]
+            check_same(folder / "run", trained)
+    tally.figures["exit codes"] = ", ".join(f"{code}: {n}" for code, n in sorted(codes.items()))
+
+
+def test_readers_of_a_run_that_is_replaced(
+    tally: Tally, tier: Tier, races: RaceServer, data: Path, trained: Path, warm: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Predictions and evaluations with a run directory that trainings replace again and again."""
+    image = data / "ash" / "ash1.png"
+    for number in range(tier.count(small=0, battery=8, full=25)):
+        with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
+            shutil.copytree(trained, folder / "run")
+            (writer,) = races.run([train(data, folder / "warm-up")], warm)
+            check_result(writer, {0})
+            readers = [
+                command("predict", folder / "run", image, "--format", "csv", repeat_seconds=3),
+                command("evaluate", folder / "run", data, "--quiet", repeat_seconds=3),
+            ]
+            writing = train(data, folder / "run", "--overwrite", repeat_seconds=2)
+            for result in races.run([writing, *readers], warm):
+                check_result(result, {0})
+            check_same(folder / "run", trained)
+    if not tally.tried:
+        tally.skip()
+
+
+def test_the_cache_is_cleared_during_trainings(
+    tally: Tally, tier: Tier, races: RaceServer, data: Path, trained: Path, session_cache: Path,
+    warm: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    """`cache clear`, again and again, while two trainings use the cache."""
+    for number in range(tier.count(small=0, battery=10, full=25)):
+        with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
+            # A backbone that is cleared is converted again, which takes seconds; it is in use here.
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(FileLock(warm / "backbones" / "used.lock"))
+                outputs = [folder / "one", folder / "two"]
+                clear = command("cache", "clear", delay=0.02 * number, repeat_seconds=1)
+                trainings = [train(data, output) for output in outputs]
+                for result in races.run([*trainings, clear], warm):
+                    check_result(result, {0})
+            for output in outputs:
+                check_same(output, trained)
+            check_cache(warm, data)
+    if not tally.tried:
+        tally.skip()
+
+
+def test_killed_lock_holders(
+    tally: Tally, tier: Tier, seed: int, races: RaceServer, data: Path, trained: Path, warm: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """SIGKILL of a training that holds locks while others wait for them or come next."""
+    random = np.random.default_rng(seed)
+    for number in range(tier.count(small=1, battery=12, full=50)):
+        with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
+            if number % 3 == 0:
+                check_waiting(races, data, trained, warm, folder)
+                continue
+            output, moment = folder / "run", float(random.uniform(0.05, 1.0))
+            (first,) = races.run([train(data, output, kill_after=moment)], warm)
+            assert first.code in (-9, 0)
+            option = ("--overwrite",) if first.code == 0 else ()
+            (second,) = races.run([train(data, output, *option)], warm)
+            check_result(second, {0})
+            check_same(output, trained)
+
+
+def check_waiting(races: RaceServer, data: Path, trained: Path, warm: Path, folder: Path) -> None:
+    """A training waits for the lock of the splits, whose holder is killed."""
+    lock = warm / "splits" / "seed0-val0.15-test0.15.lock"
+    program = (
+        "import sys, time; from sharpeye.core.storage import FileLock; from pathlib import Path\n"
+        "FileLock(Path(sys.argv[1])).try_acquire(); print('held', flush=True); time.sleep(60)"
+    )
+    arguments = [sys.executable, "-c", program, str(lock)]
+    holder = subprocess.Popen(arguments, env=environment(warm), stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        assert FileLock(lock).is_held()
+        killed: list[float] = []
+
+        def kill() -> None:
+            holder.kill()
+            killed.append(time.monotonic())
+
+        timer = threading.Timer(1.5, kill)
+        timer.start()
+        (result,) = races.run([train(data, folder / "run")], warm)
+        ended = time.monotonic()
+    finally:
+        holder.kill()
+        holder.communicate()
+    check_result(result, {0})
+    check_same(folder / "run", trained)
+    assert killed and ended - killed[0] <= MAX_RECOVERY_SECONDS
+
+
+def test_clocks_versions_and_file_systems(
+    tally: Tally, tier: Tier, races: RaceServer, data: Path, trained: Path, warm: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Clocks that differ by a day, a cache of an earlier version, file systems without locks."""
+    for number in range(tier.count(small=0, battery=9, full=30)):
+        with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
+            copy = shutil.copytree(data, folder / "hard")
+            if number % 3 == 0:
+                check_clocks(races, copy, trained, warm, folder, DAY * (1 - number % 2 * 2))
+            elif number % 3 == 1:
+                check_old_cache(races, copy, trained, warm, folder)
+            else:
+                check_without_locks(copy, trained, warm, folder)
+    if not tally.tried:
+        tally.skip()
+
+
+def check_clocks(
+    races: RaceServer, data: Path, trained: Path, warm: Path, folder: Path, shift: float
+) -> None:
+    """Images and records of the cache have times of tomorrow or of yesterday."""
+    for stage in ("one", "two"):
+        for root in (data, warm / "features", warm / "splits"):
+            for path in root.rglob("*"):
+                stamp = time.time() + shift
+                os.utime(path, (stamp, stamp))
+        commands = [train(data, folder / f"{stage}{n}") for n in range(2)]
+        for result in races.run(commands, warm):
+            check_result(result, {0})
+    for stage in ("one0", "one1", "two0", "two1"):
+        check_same(folder / stage, trained)
+    check_cache(warm, data)
+
+
+def check_old_cache(races: RaceServer, data: Path, trained: Path, warm: Path, folder: Path) -> None:
+    """Trainings beside the records of version 0.1.0, which stay as they are."""
+    for entry in OLD_CACHE.iterdir():
+        if entry.name != "backbones":
+            shutil.copytree(entry, warm / entry.name)
+    shutil.rmtree(warm / "splits")  # it gives the splits of its own images alone
+    before = tree(warm)
+    for result in races.run([train(data, folder / f"run{n}") for n in range(2)], warm):
+        check_result(result, {0})
+    after = tree(warm)
+    lost = [name for name in before if after.get(name) != before[name]]
+    if lost:
+        raise LossError(f"files of the earlier version have changed: {lost}")
+    for number in range(2):
+        check_same(folder / f"run{number}", trained)
+
+
+_NO_LOCKS = f"""\
+import fcntl, os, sys
+def flock(*_):
+    raise OSError({errno.ENOSYS}, "Function not implemented")
+fcntl.flock = flock
+from sharpeye.cli.app import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def check_without_locks(data: Path, trained: Path, warm: Path, folder: Path) -> None:
+    """A training works without locks, or says that it needs them."""
+    arguments = [sys.executable, "-W", "ignore", "-c", _NO_LOCKS]
+    arguments += train(data, folder / "run").arguments
+    ended = run_process(arguments, env=environment(warm), timeout=60).check({0, 5})
+    if ended.code == 0:
+        check_same(folder / "run", trained)
+    else:
+        assert "locks" in ended.err or "implemented" in ended.err
+
+
+_FORK = """\
+import os, sys
+import sharpeye
+use = sys.argv[1] == "used"
+model = sharpeye.load(sys.argv[2]) if use else None
+before = model.predict(sys.argv[3]).score if use else None
+children = []
+for number in range(4):
+    child = os.fork()
+    if not child:
+        try:
+            score = sharpeye.load(sys.argv[2]).predict(sys.argv[3]).score
+            os._exit(0 if before in (None, score) else 7)
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+    children.append(child)
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+sys.exit(max(codes, key=abs))
+"""
+
+
+def test_forks(tally: Tally, tier: Tier, data: Path, trained: Path, warm: Path) -> None:
+    """Processes that are forked after `import sharpeye`, and after a prediction."""
+    for number in range(tier.count(small=1, battery=4, full=10)):
+        state = ("imported", "used")[number % 2]
+        with tally.case(f"{number}: {state}"):
+            arguments = [sys.executable, "-c", _FORK, state, str(trained)]
+            arguments.append(str(data / "ash" / "ash1.png"))
+            run_process(arguments, env=environment(warm), timeout=60).check({0})
+
+
+# --- folders of images ----------------------------------------------------------------------------
+
+
+def contents(*folders: Path) -> Counter[str]:
+    """How often each image's bytes lie in some folders."""
+    files = (file for folder in folders for file in folder.rglob("*") if file.is_file())
+    return Counter(
+        hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.suffix != ".csv"
+    )
+
+
+def write_table_of_fixes(file: Path, folder: Path, label: str, new_label: str) -> None:
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(("path", "label", "new_label", "detail", "folder"))
+        for path in sorted((folder / label).iterdir()):
+            writer.writerow((f"{label}/{path.name}", label, new_label, "", str(folder)))
+
+
+MOVERS = (
+    ("relabel", "quarantine"),
+    ("relabel", "relabel"),
+    ("quarantine", "quarantine"),
+    ("relabel", "relabel elsewhere"),
+    ("relabel", "quarantine", "relabel elsewhere", "quarantine"),
+)
+
+
+def test_moves_of_the_same_images(
+    tally: Tally, tier: Tier, seed: int, races: RaceServer, warm: Path, tmp_path: Path
+) -> None:
+    """`relabel` and `check --quarantine` at once on one folder: no image is lost or doubled."""
+    random = np.random.default_rng(seed)
+    for number in range(tier.count(small=5, battery=50, full=200)):
+        kinds = MOVERS[number % len(MOVERS)]
+        with round_of(tally, f"{number}: {kinds}", tmp_path / str(number), warm) as folder:
+            photos = hard_photos(folder / "photos", per_class=6)
+            for image in range(4):
+                (photos / "ash" / f"broken{image}.png").write_bytes(b"\x89PNG\r\n\x1a\n" * image)
+            write_table_of_fixes(folder / "fixes.csv", photos, "ash", "birch")
+            write_table_of_fixes(folder / "others.csv", photos, "ash", "cedar")
+            commands = {
+                "relabel": ("relabel", "--apply", folder / "fixes.csv"),
+                "relabel elsewhere": ("relabel", "--apply", folder / "others.csv"),
+                "quarantine": ("check", photos, "--quarantine", folder / "aside", "--quiet"),
+            }
+            before = contents(photos)
+            results = races.run(
+                [command(*commands[kind], delay=float(random.uniform(0, 0.02))) for kind in kinds],
+                warm,
+            )
+            for result in results:
+                check_result(result, {0, 2, 3})
+            aside = folder / "aside"
+            after = contents(photos, aside)
+            if before - after:
+                raise LossError(f"{sum((before - after).values())} images are gone: {results}")
+            assert after == before, f"images are there twice: {after - before}"
+            assert temporaries(folder) == []
+            if (folder / "fixes.undo.csv").exists():
+                (undone,) = races.run(
+                    [command("relabel", "--undo", folder / "fixes.undo.csv")], warm
+                )
+                check_result(undone, {0})
+                assert contents(photos, aside) == before
+            listed = sum(len(table.read_text().splitlines()) - 1 for table in aside.glob("*.csv"))
+            assert listed >= sum(contents(aside).values())
+
+
+def test_the_studio_beside_commands(
+    tally: Tally, tier: Tier, races: RaceServer, data: Path, trained: Path, warm: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """The studio moves and lists what commands move and write at the same time."""
+    for number in range(tier.count(small=1, battery=10, full=30)):
+        with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
+            photos, home = shutil.copytree(data, folder / "hard"), folder / "home"
+            (home / "runs").mkdir(parents=True)
+            write_table_of_fixes(folder / "fixes.csv", photos, "ash", "birch")
+            before, stop = contents(photos), threading.Event()
+            with studio_in_thread(photos, home=home) as studio:
+                names = [f"ash/{path.name}" for path in sorted((photos / "ash").iterdir())]
+
+                user = threading.Thread(target=use_studio, args=(studio, names, stop))
+                user.start()
+                relabel = command("relabel", "--apply", folder / "fixes.csv")
+                training = train(data, home / "runs" / "run")
+                moved, trained_beside = races.run([relabel, training], warm)
+                stop.set()
+                user.join()
+            check_result(moved, {0, 2, 3})
+            check_result(trained_beside, {0})
+            check_same(home / "runs" / "run", trained)
+            assert contents(photos) == before
+
+
+def use_studio(studio: Studio, names: list[str], stop: threading.Event) -> None:
+    """Move images as a page does, then list the runs until the event is set."""
+    with studio.client() as client:
+        body = {"paths": names, "label": "cedar"}
+        assert client.post("/api/collect/move", json=body).status_code == 200
+        while not stop.is_set():
+            assert client.get("/api/runs").status_code == 200
+
+
+def test_a_sweep_that_is_continued_twice(
+    tally: Tally, tier: Tier, warm: Path, tmp_path: Path
+) -> None:
+    """A sweep that two processes continue at once: one does, the other ends with exit code 6."""
+    photos = hard_photos(tmp_path / "photos", per_class=6)
+    for number in range(tier.count(small=0, battery=1, full=6)):
+        with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
+            arguments = [sys.executable, "-m", "sharpeye", "sweep", str(photos)]
+            arguments += ["--model", "lenet5", "--grid", "seed=1,2", "--epochs", "1"]
+            arguments += ["--output", str(folder / "sweep"), "--workers", "1", "--keep", "0"]
+            processes = [
+                subprocess.Popen(
+                    arguments, env=environment(warm), stderr=subprocess.PIPE, text=True
+                )
+                for _ in range(2)
+            ]
+            codes = []
+            for process in processes:
+                try:
+                    _, err = process.communicate(timeout=240)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    raise HangError("a sweep runs after 240 s") from None
+                assert "Traceback" not in err, err[-2000:]
+                codes.append(process.returncode)
+            assert sorted(codes) in ([0, 6], [0, 0]), codes
+    if not tally.tried:
+        tally.skip()
