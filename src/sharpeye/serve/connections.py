@@ -27,7 +27,9 @@ _MAX_UNSENT_BYTES = 64 * 2**10
 
 MAX_HEADER_BYTES = 16 * 2**10  # of a request
 
-_SILENT_SECONDS = 1.0  # after which a body is not waited for when the server ends
+# When the server ends, a client is not waited for that is silent for so long, or that has not sent
+# its request or read its response after so many seconds.
+_SILENT_SECONDS, _END_SECONDS = 1.0, 3.0
 
 
 class OpenConnections:
@@ -155,6 +157,11 @@ class BoundedProtocol(H11Protocol):
         """Prepare for the server's end, which waits for responses and for bodies that arrive."""
         super().shutdown()
         self.loop.call_later(_SILENT_SECONDS, self._end_if_silent, self._received_bytes)
+        self.loop.call_later(_END_SECONDS, self._end_if_waiting)
+
+    def _end_if_waiting(self) -> None:
+        if not self._is_answering or self.cycle.more_body:
+            self.transport.abort()
 
     def _end_if_silent(self, received_before: int) -> None:
         if self.transport.is_closing() or not self._is_answering or not self.cycle.more_body:
