@@ -1,9 +1,7 @@
 """Several processes at once on one cache, one output, one folder of images: none harms another."""
 
 import contextlib
-import csv
 import errno
-import hashlib
 import os
 import shutil
 import subprocess
@@ -17,15 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import sharpeye
 from battery.processes import run_process
-from battery.race_server import RaceCommand, RaceResult, RaceServer, command
-from battery.tally import HangError, LossError, Tally, Tier, TracebackError
-from runner import SMALL, environment, hard_photos, scores_of, share_backbones, temporaries, tree
+from battery.race_checks import check_cache, check_result, check_same, round_of, train
+from battery.race_server import RaceServer, command
+from battery.tally import LossError, Tally, Tier
+from runner import environment, share_backbones, tree
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import FileLock
-from sharpeye.data.vector_store import VectorStore, iter_vector_folders
-from studios import Studio, studio_in_thread
 
 OLD_CACHE = Path(__file__).parents[1] / "compatibility" / "0.1.0" / "cache"
 MAX_RECOVERY_SECONDS = 5.0
@@ -48,56 +44,6 @@ def data(trained: Path) -> Path:
 def warm(backbone: Backbone, session_cache: Path, cache: Path) -> Path:
     """A cache with the backbone and nothing else."""
     return share_backbones(session_cache, cache)
-
-
-def train(data: Path, output: Path, *options: str, **more: float) -> RaceCommand:
-    return command("train", data, "-o", output, *SMALL, "--quiet", *options, **more)
-
-
-def check_result(result: RaceResult, codes: set[int]) -> None:
-    text = f"exit code {result.code}: {result.out}{result.err}"
-    if "Traceback" in text or result.code == 1 or result.code < 0:
-        raise TracebackError(text[-2000:])
-    assert result.code in codes, text
-
-
-def check_same(run_dir: Path, serial: Path) -> None:
-    """Fail unless a run has the results of the serial one, and is complete."""
-    one, other = sharpeye.Run(run_dir), sharpeye.Run(serial)
-    assert scores_of(one.metrics) == scores_of(other.metrics)
-    for name in ("split.csv", "predictions.csv", "labels.txt", "quarantine.csv"):
-        assert (run_dir / name).read_bytes() == (serial / name).read_bytes(), name
-    assert sorted(path.name for path in run_dir.iterdir()) == sorted(
-        path.name for path in serial.iterdir()
-    )
-    sharpeye.load(run_dir)
-
-
-def check_cache(cache: Path, images: Path) -> int:
-    """Fail after a damaged record or a temporary file; returns the number of records."""
-    digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in images.rglob("*.png")}
-    records = 0
-    for _, key, size in iter_vector_folders(cache):
-        dimension = key.pop("dimension")
-        store = VectorStore(key, dimension, cache)
-        stored = dict(store.read(digests))
-        assert len(stored) == store.count(digests), "damaged records"
-        assert all(np.isfinite(vector).all() for vector in stored.values())
-        records += size // (4 * dimension + 48)
-    assert temporaries(cache) == []
-    return records
-
-
-@contextlib.contextmanager
-def round_of(tally: Tally, name: str, folder: Path, cache: Path) -> Iterator[Path]:
-    """A case with a new folder; the cache has only its backbones afterwards."""
-    folder.mkdir()
-    with tally.case(name):
-        yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-    for entry in cache.iterdir():
-        if entry.name != "backbones":
-            shutil.rmtree(entry, ignore_errors=True)
 
 
 # --- trainings ------------------------------------------------------------------------------------
@@ -345,138 +291,3 @@ def test_forks(tally: Tally, tier: Tier, data: Path, trained: Path, warm: Path) 
             arguments = [sys.executable, "-c", _FORK, state, str(trained)]
             arguments.append(str(data / "ash" / "ash1.png"))
             run_process(arguments, env=environment(warm), timeout=60).check({0})
-
-
-# --- folders of images ----------------------------------------------------------------------------
-
-
-def contents(*folders: Path) -> Counter[str]:
-    """How often each image's bytes lie in some folders."""
-    files = (file for folder in folders for file in folder.rglob("*") if file.is_file())
-    return Counter(
-        hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.suffix != ".csv"
-    )
-
-
-def write_table_of_fixes(file: Path, folder: Path, label: str, new_label: str) -> None:
-    with file.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(("path", "label", "new_label", "detail", "folder"))
-        for path in sorted((folder / label).iterdir()):
-            writer.writerow((f"{label}/{path.name}", label, new_label, "", str(folder)))
-
-
-MOVERS = (
-    ("relabel", "quarantine"),
-    ("relabel", "relabel"),
-    ("quarantine", "quarantine"),
-    ("relabel", "relabel elsewhere"),
-    ("relabel", "quarantine", "relabel elsewhere", "quarantine"),
-)
-
-
-def test_moves_of_the_same_images(
-    tally: Tally, tier: Tier, seed: int, races: RaceServer, warm: Path, tmp_path: Path
-) -> None:
-    """`relabel` and `check --quarantine` at once on one folder: no image is lost or doubled."""
-    random = np.random.default_rng(seed)
-    for number in range(tier.count(small=5, battery=50, full=200)):
-        kinds = MOVERS[number % len(MOVERS)]
-        with round_of(tally, f"{number}: {kinds}", tmp_path / str(number), warm) as folder:
-            photos = hard_photos(folder / "photos", per_class=6)
-            for image in range(4):
-                (photos / "ash" / f"broken{image}.png").write_bytes(b"\x89PNG\r\n\x1a\n" * image)
-            write_table_of_fixes(folder / "fixes.csv", photos, "ash", "birch")
-            write_table_of_fixes(folder / "others.csv", photos, "ash", "cedar")
-            commands = {
-                "relabel": ("relabel", "--apply", folder / "fixes.csv"),
-                "relabel elsewhere": ("relabel", "--apply", folder / "others.csv"),
-                "quarantine": ("check", photos, "--quarantine", folder / "aside", "--quiet"),
-            }
-            before = contents(photos)
-            results = races.run(
-                [command(*commands[kind], delay=float(random.uniform(0, 0.02))) for kind in kinds],
-                warm,
-            )
-            for result in results:
-                check_result(result, {0, 2, 3})
-            aside = folder / "aside"
-            after = contents(photos, aside)
-            if before - after:
-                raise LossError(f"{sum((before - after).values())} images are gone: {results}")
-            assert after == before, f"images are there twice: {after - before}"
-            assert temporaries(folder) == []
-            if (folder / "fixes.undo.csv").exists():
-                (undone,) = races.run(
-                    [command("relabel", "--undo", folder / "fixes.undo.csv")], warm
-                )
-                check_result(undone, {0})
-                assert contents(photos, aside) == before
-            listed = sum(len(table.read_text().splitlines()) - 1 for table in aside.glob("*.csv"))
-            assert listed >= sum(contents(aside).values())
-
-
-def test_the_studio_beside_commands(
-    tally: Tally, tier: Tier, races: RaceServer, data: Path, trained: Path, warm: Path,
-    tmp_path: Path,
-) -> None:  # fmt: skip
-    """The studio moves and lists what commands move and write at the same time."""
-    for number in range(tier.count(small=1, battery=10, full=30)):
-        with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
-            photos, home = shutil.copytree(data, folder / "hard"), folder / "home"
-            (home / "runs").mkdir(parents=True)
-            write_table_of_fixes(folder / "fixes.csv", photos, "ash", "birch")
-            before, stop = contents(photos), threading.Event()
-            with studio_in_thread(photos, home=home) as studio:
-                names = [f"ash/{path.name}" for path in sorted((photos / "ash").iterdir())]
-
-                user = threading.Thread(target=use_studio, args=(studio, names, stop))
-                user.start()
-                relabel = command("relabel", "--apply", folder / "fixes.csv")
-                training = train(data, home / "runs" / "run")
-                moved, trained_beside = races.run([relabel, training], warm)
-                stop.set()
-                user.join()
-            check_result(moved, {0, 2, 3})
-            check_result(trained_beside, {0})
-            check_same(home / "runs" / "run", trained)
-            assert contents(photos) == before
-
-
-def use_studio(studio: Studio, names: list[str], stop: threading.Event) -> None:
-    """Move images as a page does, then list the runs until the event is set."""
-    with studio.client() as client:
-        body = {"paths": names, "label": "cedar"}
-        assert client.post("/api/collect/move", json=body).status_code == 200
-        while not stop.is_set():
-            assert client.get("/api/runs").status_code == 200
-
-
-def test_a_sweep_that_is_continued_twice(
-    tally: Tally, tier: Tier, warm: Path, tmp_path: Path
-) -> None:
-    """A sweep that two processes continue at once: one does, the other ends with exit code 6."""
-    photos = hard_photos(tmp_path / "photos", per_class=6)
-    for number in range(tier.count(small=0, battery=1, full=6)):
-        with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
-            arguments = [sys.executable, "-m", "sharpeye", "sweep", str(photos)]
-            arguments += ["--model", "lenet5", "--grid", "seed=1,2", "--epochs", "1"]
-            arguments += ["--output", str(folder / "sweep"), "--workers", "1", "--keep", "0"]
-            processes = [
-                subprocess.Popen(
-                    arguments, env=environment(warm), stderr=subprocess.PIPE, text=True
-                )
-                for _ in range(2)
-            ]
-            codes = []
-            for process in processes:
-                try:
-                    _, err = process.communicate(timeout=240)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    raise HangError("a sweep runs after 240 s") from None
-                assert "Traceback" not in err, err[-2000:]
-                codes.append(process.returncode)
-            assert sorted(codes) in ([0, 6], [0, 0]), codes
-    if not tally.tried:
-        tally.skip()
