@@ -105,10 +105,8 @@ def test_the_studio_beside_commands(
     """The studio moves and lists what commands move and write at the same time."""
     for number in range(tier.count(small=1, battery=10, full=30)):
         with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
-            photos, home = (
-                shutil.copytree(trained.parent / "hard", folder / "hard"),
-                folder / "home",
-            )
+            photos = shutil.copytree(trained.parent / "hard", folder / "hard")
+            home = folder / "home"
             (home / "runs").mkdir(parents=True)
             write_table_of_fixes(folder / "fixes.csv", photos, "ash", "birch")
             before, stop = contents(photos), threading.Event()
