@@ -78,7 +78,7 @@ def _native_probs(content: dict[str, Any]) -> list[float]:
 
 
 def _tf_probs(content: dict[str, Any]) -> list[float]:
-    return sorted(content["predictions"][0]["probs"])
+    return sorted(content["predictions"][0])
 
 
 def _open_inference_probs(content: dict[str, Any]) -> list[float]:

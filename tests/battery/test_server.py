@@ -303,12 +303,12 @@ def test_valid_clients_beside_attackers(
     """Valid clients of three protocols beside attackers, then SIGTERM under this load."""
     image = (trained.parent / "hard" / "ash" / "ash1.png").read_bytes()
     protocols = Protocols(image)
-    clients = tier.count(small=8, battery=16, full=100)
-    requests = tier.count(small=150, battery=6000, full=12_000)
+    clients = tier.count(small=4, battery=16, full=100)
+    requests = tier.count(small=90, battery=6000, full=12_000)
     run_clients(server.port, protocols, clients=clients, requests=2 * clients)  # warms up
     idle = run_clients(server.port, protocols, clients=clients, requests=requests // 3)
     start, files = server.memory(), server.open_files() - clients
-    slow = tier.count(small=32, battery=64, full=500)
+    slow = tier.count(small=16, battery=64, full=500)
     attackers = Attackers(server.port, image, slow, seed)
     with peak_memory(server) as peak, attackers.running():
         load = run_clients(server.port, protocols, clients=clients, requests=requests)
