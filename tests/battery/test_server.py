@@ -307,7 +307,7 @@ def test_valid_clients_beside_attackers(
     requests = tier.count(small=90, battery=6000, full=12_000)
     run_clients(server.port, protocols, clients=clients, requests=2 * clients)  # warms up
     idle = run_clients(server.port, protocols, clients=clients, requests=requests // 3)
-    start, files = server.memory(), server.open_files() - clients
+    start, files = server.memory(), server.open_files()
     slow = tier.count(small=16, battery=64, full=500)
     attackers = Attackers(server.port, image, slow, seed)
     with peak_memory(server) as peak, attackers.running():
