@@ -448,3 +448,25 @@ def test_a_lock_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(EnvironmentFault), FileLock(tmp_path / "file" / "lock"):
         pass
+
+
+def test_looking_at_a_lock_makes_no_file_and_does_not_take_it(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "gone" / "lock")
+    assert not lock.is_held()
+    assert not lock.path.parent.exists()
+    with FileLock(tmp_path / "lock") as held:
+        assert FileLock(held.path).is_held()
+    assert not FileLock(held.path).is_held()
+    with FileLock(held.path):
+        pass
+
+
+def test_a_file_system_without_locks_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", fail)
+    with pytest.raises(EnvironmentFault, match="its file system has no locks"):
+        FileLock(tmp_path / "lock").try_acquire()

@@ -4,6 +4,7 @@ import csv
 import io
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sharpeye.core.tables import (
     parse_row,
     read_table,
     read_user_table,
+    write_new_table,
     write_table,
 )
 from sharpeye.errors import UsageError
@@ -145,3 +147,17 @@ def test_a_program_reads_what_another_python_wrote() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "'\"Icon\\r\"\\n'\n"
+
+
+def test_a_new_table_replaces_nothing_and_one_of_many_writers_makes_it(tmp_path: Path) -> None:
+    file = tmp_path / "new.csv"
+
+    def write(number: int) -> bool:
+        return write_new_table(file, ("n",), [(number,)] * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        written = [*pool.map(write, range(8))]
+    assert written.count(True) == 1
+    (number,) = {row["n"] for row in read_table(file)}
+    assert written[int(number)]
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]

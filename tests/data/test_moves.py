@@ -181,3 +181,48 @@ def test_a_full_disk_leaves_the_source_and_nothing_else(tmp_path: Path, other_di
         move_file(source, other_disk / "full" / "1.jpg")
     assert source.stat().st_size == 2 * 2**20
     assert list((other_disk / "full").iterdir()) == []
+
+
+def test_a_file_that_another_process_moves_at_the_same_time_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, first, second = (tmp_path / name for name in ("1.jpg", "first.jpg", "second.jpg"))
+    write(source, "one")
+    plain = os.link
+
+    def link(one: Path, other: Path, **options: bool) -> None:
+        plain(one, other, **options)
+        if other == first:  # another process does all of its move in between
+            moves.move_file(source, second)
+
+    monkeypatch.setattr(moves.os, "link", link)
+    with pytest.raises(DataError, match="is not there any more"):
+        move_file(source, first)
+    assert [path.name for path in tmp_path.iterdir()] == ["second.jpg"]
+    assert second.read_text() == "one"
+
+
+def test_a_file_whose_old_name_is_gone_is_not_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = write(tmp_path / "1.jpg", "one"), tmp_path / "2.jpg"
+    plain = os.link
+
+    def link(one: Path, other: Path, **options: bool) -> None:
+        plain(one, other, **options)
+        source.unlink()
+
+    monkeypatch.setattr(moves.os, "link", link)
+    move_file(source, target)
+    assert target.read_text() == "one"
+
+
+def test_of_two_relabellings_with_one_undo_file_one_ends(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "1.jpg")
+    write(tmp_path / "a" / "2.jpg")
+    undo = tmp_path / "undo.csv"
+    apply_moves([Move("a/1.jpg", "b/1.jpg")], tmp_path, undo)
+    with pytest.raises(UsageError, match="is there already"):
+        apply_moves([Move("a/2.jpg", "b/2.jpg")], tmp_path, undo)
+    assert (tmp_path / "a" / "2.jpg").exists()
+    assert undo_moves(undo, tmp_path) == 1

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from http_client import RunningServer, client_of, serving
 
 import sharpeye
+from http_client import RunningServer, client_of, serving
 
 
 @pytest.fixture(scope="module")

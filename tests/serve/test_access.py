@@ -1,11 +1,13 @@
 """Which requests are allowed (Host, Origin, token, encoding), and what every response carries."""
 
+import json
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from http_client import StubModel, base64_of, client_of
 
+from battery.http_attacks import exchange
+from http_client import StubModel, base64_of, client_of
 from sharpeye.serve.access import AccessRules
 from sharpeye.serve.api import ServeSettings
 from sharpeye.serve.limits import RequestLimits
@@ -248,3 +250,67 @@ def test_metrics_count_routes_and_images_and_never_paths() -> None:
     assert 'sharpeye_pictures_total{outcome="unreadable"} 1.0' in text
     assert "sharpeye_requests_inside 0.0" in text
     assert "process_resident_memory_bytes" in text
+
+
+# --- Sec-Fetch-Site ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site"])
+def test_what_other_sites_load_without_an_origin_is_refused(plain: httpx.Client, site: str) -> None:
+    for destination in ("image", "script", "iframe", "empty"):
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination}
+        assert plain.get("/healthz", headers=headers).status_code == 403
+        response = plain.post(URL, content=b"x", headers=headers)
+        assert response.status_code == 403
+        assert "pages of other sites may not send requests" in response.json()["error"]
+    form = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document"}
+    assert plain.post(URL, content=b"x", headers=form).status_code == 403
+    assert plain.get("/", headers=form).status_code == 200  # a link
+
+
+def test_the_own_page_and_allowed_origins_may_send(
+    plain: httpx.Client, guarded: httpx.Client
+) -> None:
+    for site in ("same-origin", "none"):
+        response = plain.post(URL, content=b"x", headers={"Sec-Fetch-Site": site})
+        assert response.status_code == 200
+    headers = {
+        "Origin": "https://shop.example",
+        "Sec-Fetch-Site": "cross-site",
+        "Authorization": f"Bearer {TOKEN}",
+    }
+    assert guarded.post(URL, content=b"x", headers=headers).status_code == 200
+
+
+# --- what is no HTTP -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"b" * 40_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 10_000 + b"\r\n", 431),
+    ],
+)
+def test_what_is_no_http_is_refused_like_anything_else(
+    plain: httpx.Client, data: bytes, status: int
+) -> None:
+    (response,) = exchange(plain.base_url.port or 0, data)
+    assert response.status == status
+    assert "\n" not in json.loads(response.body)["error"]
+    for name in ("x-content-type-options", "cache-control", "content-security-policy"):
+        assert name in response.headers
+
+
+def test_a_body_that_is_no_http_after_a_refusal_is_no_bug(
+    plain: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: evil.test\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(5):
+        (response,) = exchange(plain.base_url.port or 0, head + b"ZZ\r\n")
+        assert response.status in (400, 421)
+    assert plain.get("/healthz").status_code == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

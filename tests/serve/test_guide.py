@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from http_client import serving
 
+from http_client import serving
 from runner import call
 
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"

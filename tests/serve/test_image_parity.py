@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from http_client import base64_of, client_of
 from PIL import Image
 
 import sharpeye
+from http_client import base64_of, client_of
 from image_modes import MODES
 from sharpeye.predict.predictor import Model
 

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from http_client import StubModel, base64_of, client_of
 from PIL import Image
 
+from http_client import StubModel, base64_of, client_of
 from sharpeye.images.decode_limits import MB, DecodeLimits, limits_in_force, use_limits
 from sharpeye.images.memory_budget import BUDGET
 from sharpeye.serve.large_images import LargeImageQueue, large_image_bytes

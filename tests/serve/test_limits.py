@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from http_client import StubModel, client_of, settings
 
 URL = "/v1/predict"

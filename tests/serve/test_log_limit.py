@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 import pytest
-from http_client import StubModel, client_of
 
+from http_client import StubModel, client_of
 from sharpeye.serve.log_limit import RecordLimit
 
 

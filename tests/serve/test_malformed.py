@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from http_client import RunningServer, base64_of, serving
 from PIL import Image
+
+from http_client import RunningServer, base64_of, serving
 
 SEED = 20240229
 URLS = ("/v1/predict", "/v1/models/trees:predict", "/v2/models/trees/infer")

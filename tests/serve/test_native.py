@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from http_client import base64_of, client_of, json_lines
 from PIL import Image
 
 import sharpeye
+from http_client import base64_of, client_of, json_lines
 from sharpeye.cli.app import run
 from sharpeye.serve.api import ServeSettings
 from sharpeye.serve.limits import RequestLimits

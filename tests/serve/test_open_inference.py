@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from http_client import StubModel, base64_of, client_of
 from PIL import Image
 
 import sharpeye
+from http_client import StubModel, base64_of, client_of
 
 URL = "/v2/models/trees/infer"
 LABELS = ("ash", "birch", "cedar")

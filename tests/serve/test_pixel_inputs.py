@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from http_client import base64_of
 from PIL import Image
 
 import sharpeye
+from http_client import base64_of
 from sharpeye.serve.pixel_inputs import describe_raw_pixels
 
 TENSORFLOW, V2 = "/v1/models/trees:predict", "/v2/models/trees/infer"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from http_client import RunningServer, base64_of, json_lines, serving
 
+from http_client import RunningServer, base64_of, json_lines, serving
 from runner import call, one_line
 from sharpeye.cli.app import run
 from sharpeye.errors import UsageError

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from http_client import StubModel, client_of, settings
 
 URL = "/v1/predict"
@@ -225,3 +226,24 @@ def test_a_client_that_never_stops_sending_after_a_refusal_is_dropped() -> None:
                     connection.sendall(chunk)
                     sent += 2**20
         assert sent < 64 * 2**20
+
+
+def test_a_server_that_ends_does_not_wait_for_slow_clients() -> None:
+    with contextlib.ExitStack() as stack:
+        with client_of(StubModel(), settings()) as client:
+            bodies = stack.enter_context(connections(client, 3, HALF_BODY))
+            stop = threading.Event()
+
+            def send_slowly() -> None:
+                while not stop.wait(0.3):
+                    for body in bodies:
+                        with contextlib.suppress(OSError):
+                            body.sendall(b"x")
+
+            sender = threading.Thread(target=send_slowly)
+            sender.start()
+            stack.callback(sender.join)
+            stack.callback(stop.set)
+            time.sleep(0.2)
+            started = time.monotonic()
+        assert time.monotonic() - started < 5

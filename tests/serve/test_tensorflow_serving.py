@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from http_client import StubModel, base64_of, client_of
 from PIL import Image
 
 import sharpeye
+from http_client import StubModel, base64_of, client_of
 
 URL = "/v1/models/trees:predict"
 

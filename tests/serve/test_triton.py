@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from http_client import StubModel, base64_of, client_of
 
 BODY = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["YQ==", "YQ=="]}]}

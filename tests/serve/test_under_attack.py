@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from http_client import RunningServer, serving
 from PIL import Image
 
+from http_client import RunningServer, serving
 from sharpeye.core.inference import available_cores
 
 URL = "/v1/predict"

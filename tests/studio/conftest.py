@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
 from studios import Studio, StudioProcess, chromium_browser, studio_in_thread, studio_process
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from photos import flowers, jpeg
+
 from studios import Studio, studio_in_thread
 
 EVIL = "<img src=x onerror=alert(1)>.jpg"

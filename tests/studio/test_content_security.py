@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from studios import Studio, copy_run
 
 from localizer import scenes
 from sharpeye.studio.security_headers import CONTENT_SECURITY_POLICY, HEADERS
+from studios import Studio, copy_run
 
 PAGES = ("/", "/collect", "/label", "/label?mode=sort", "/train", "/understand", "/try")
 POLICY = (

@@ -11,11 +11,11 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from PIL import Image
-from studios import Studio, StudioProcess
 
 from localizer import COLOURS, scene, write_localizer
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.runs.run_directory import Run
+from studios import Studio, StudioProcess
 
 Edges = tuple[int, int, int, int]
 SIZE = (320, 240)

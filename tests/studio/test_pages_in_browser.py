@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
-from studios import Studio, copy_run
 
 from runner import share_backbones, tree
+from studios import Studio, copy_run
 
 WIDTHS = (360, 1100)
 SCHEMES = ("light", "dark")

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+
 from studios import STUDIO_LIMITS, Studio
 
 UNFINISHED = {

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
-from studios import StudioProcess
 from user_actions import collect, predict, start_training, train
 
 from localizer import scene, scenes
 from runner import MAPS, hard_photos
 from sharpeye.collect.shapes import draw_shape
 from sharpeye.core.inference import Backbone
+from studios import StudioProcess
 
 pytestmark = pytest.mark.slow
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from photos import flowers, jpeg
+
 from studios import StudioProcess, studio_process
 
 EVIL = "<img src=x onerror=alert(1)>.jpg"

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 from photos import flowers
-from studios import StudioProcess
 
 from localizer import write_localizer
 from runner import environment
 from sharpeye.cli.app import run
+from studios import StudioProcess
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,6 +1,7 @@
 """`sharpeye cache info` and `sharpeye cache clear`."""
 
 import contextlib
+import os
 from pathlib import Path
 
 from typer import Typer
@@ -66,7 +67,12 @@ def _delete(folder: Path) -> bool:
         for entry in entries:
             if not entry.is_dir() and entry not in locks:
                 entry.unlink(missing_ok=True)
-    for lock_file in locks:  # Windows deletes no file that is locked.
+        # A lock file is deleted while it is locked: who takes the lock later makes a new one.
+        # Windows deletes no file that is locked.
+        for lock_file in locks:
+            with contextlib.suppress(PermissionError):
+                lock_file.unlink(missing_ok=True)
+    for lock_file in locks if os.name == "nt" else ():
         lock_file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # a command has written meanwhile
         folder.rmdir()

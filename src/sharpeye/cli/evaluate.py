@@ -1,6 +1,7 @@
 """`sharpeye evaluate`."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,7 @@ def evaluate(
     """Score a model on labelled images that it was not trained on."""
     console.start_logging(quiet=quiet)
 
+    from sharpeye.core.formatting import name_list
     from sharpeye.errors import GateError
     from sharpeye.jobs.evaluate import evaluate as job
     from sharpeye.jobs.evaluate import evaluation_record, run_test_metrics, write_evaluation
@@ -56,7 +58,12 @@ def evaluate(
     scores = evaluation.metrics
     if output:
         write_evaluation(output, model, evaluation, dataset=samples, seconds=seconds)
+    reasons = [f"{item.path} ({item.reason})" for item in samples.rejected]
+    left_out = f"left out: {len(reasons)} files that cannot be read: {name_list(reasons)}"
+    left_out = console.show(left_out)
     if as_json:
+        if reasons:
+            print(left_out, file=sys.stderr)
         record = evaluation_record(evaluation)
         write_as_utf8()
         print(json.dumps(record.pop("test") | record, ensure_ascii=False))
@@ -67,8 +74,8 @@ def evaluate(
             print(line)
         if scores["count"] and "mean_iou" in scores:
             print(f"boxes:    {box_line(scores)}")
-        if samples.rejected:
-            print(f"left out: {len(samples.rejected)} files that cannot be read")
+        if reasons:
+            print(left_out)
         if output:
             print(f"report:   {output / 'report.html'}")
     if min_accuracy is not None and not scores["count"]:

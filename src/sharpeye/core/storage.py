@@ -8,6 +8,7 @@ killed at any moment leaves either the old file or the new one.
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ from sharpeye.core.temporaries import TEMPORARY_PREFIX as TEMPORARY_PREFIX
 from sharpeye.core.temporaries import remove_stale_temporaries, temporary_folder
 from sharpeye.core.temporaries import temporary_name as temporary_name
 from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -237,8 +243,8 @@ class FileLock:
         self.path = path
         self._lock: BaseFileLock | None = None
 
-    def try_acquire(self, *, wait: bool = False) -> bool:
-        """Take the lock; False if another holder has it and `wait` is off."""
+    def try_acquire(self, *, wait_seconds: float = 0) -> bool:
+        """Take the lock; False if another holder has it for so long."""
         import filelock  # takes 0.04 s, and predicting needs no lock
 
         with os_errors_at(self.path):
@@ -246,9 +252,11 @@ class FileLock:
             # Threads share the lock, as they share the object.
             lock = filelock.FileLock(self.path, thread_local=False)
             try:
-                lock.acquire(timeout=-1 if wait else 0)
+                lock.acquire(timeout=-1 if wait_seconds == math.inf else wait_seconds)
             except filelock.Timeout:
                 return False
+            except NotImplementedError:  # of older versions of filelock
+                raise OSError(errno.ENOSYS, "its file system has no locks") from None
         self._lock = lock
         return True
 
@@ -257,8 +265,26 @@ class FileLock:
             self._lock.release()
             self._lock = None
 
+    def is_held(self) -> bool:
+        """Whether somebody holds the lock. For a moment, nobody else can take it.
+
+        Unlike `try_acquire` it creates no file: a folder that is being deleted stays so.
+        """
+        if fcntl is None:
+            free = not self.path.is_file() or self.try_acquire()
+            self.release()
+            return not free
+        try:
+            with self.path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def __enter__(self) -> "FileLock":
-        self.try_acquire(wait=True)
+        self.try_acquire(wait_seconds=math.inf)
         return self
 
     def __exit__(self, *_: object) -> None:

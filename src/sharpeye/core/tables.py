@@ -6,14 +6,22 @@ the line. Every text comes back as it was written, whatever it begins with: noth
 `=`, `+`, `-` or `@`, which spreadsheets take for a formula.
 """
 
+import contextlib
 import csv
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from sharpeye.core.regular_files import read_regular_file
-from sharpeye.core.storage import atomic_open
+from sharpeye.core.storage import (
+    atomic_open,
+    errors_name,
+    flush_folder,
+    os_errors_at,
+    temporary_name,
+)
 from sharpeye.core.user_text import decode_user_text
 from sharpeye.errors import UsageError
 
@@ -62,6 +70,30 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         writer = TableWriter(file)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def write_new_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
+    """Like `write_table`, unless something has that name already; returns whether it was written.
+
+    Of several processes, one writes it.
+    """
+    temporary = path.with_name(temporary_name(path.suffix))
+    try:
+        with errors_name(path, temporary), os_errors_at(path):
+            write_table(temporary, columns, rows)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError:  # the file system does not support hard links
+                if os.path.lexists(path):
+                    return False
+                temporary.rename(path)
+            flush_folder(path.parent)
+            return True
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sharpeye.core.paths import command_line, name_that_fits
 from sharpeye.core.storage import flush_file, flush_folder, os_errors_at, sha256_file
-from sharpeye.core.tables import read_user_table, write_table
+from sharpeye.core.tables import read_user_table, write_new_table
 from sharpeye.core.temporaries import remove_stale_temporaries, temporary_name
 from sharpeye.data.file_walk import original_name, printable
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
@@ -84,7 +84,21 @@ def _move(source: Path, target: Path) -> None:
         else:  # the file system does not support hard links
             _rename(source, target)
     else:
+        _unlink_source(source, target)
+
+
+def _unlink_source(source: Path, target: Path) -> None:
+    """Delete the old name of a file that has its new one.
+
+    If another process has moved the file at the same time, the one that deletes the old name has
+    moved it, and the other one takes its new name back: a file does not end up in two classes.
+    """
+    try:
         source.unlink()
+    except FileNotFoundError:
+        if target.lstat().st_nlink > 1:
+            target.unlink()
+            raise
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -118,11 +132,15 @@ def _move_to_other_disk(source: Path, target: Path) -> None:
 def require_new_undo_file(undo: Path) -> None:
     """Raise UsageError if an undo file exists: an interrupted run may need it."""
     if os.path.lexists(undo):
-        command = command_line("sharpeye", "relabel", "--undo", undo)
-        raise UsageError(
-            f"{undo} is there already, of an earlier run: {command} puts back what that moved, "
-            "also if it was interrupted; then move the file away, or choose another --undo-file"
-        )
+        raise _undo_file_exists(undo)
+
+
+def _undo_file_exists(undo: Path) -> UsageError:
+    command = command_line("sharpeye", "relabel", "--undo", undo)
+    return UsageError(
+        f"{undo} is there already, of an earlier run: {command} puts back what that moved, "
+        "also if it was interrupted; then move the file away, or choose another --undo-file"
+    )
 
 
 def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
@@ -133,10 +151,10 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
         DataError, EnvironmentFault: as `move_file`. Earlier images stay moved, and the undo file
             lists them.
     """
-    require_new_undo_file(undo)
     folder = str(root.resolve())
     rows = ((move.source, move.target, folder) for move in moves)
-    write_table(undo, UNDO_COLUMNS, ([*map(printable, row)] for row in rows))
+    if not write_new_table(undo, UNDO_COLUMNS, ([*map(printable, row)] for row in rows)):
+        raise _undo_file_exists(undo)
     for count, move in enumerate(moves):
         try:
             move_file(root / move.source, root / move.target)

@@ -96,7 +96,7 @@ def _load_or_write(
     lock = FileLock(file.with_suffix(".lock"))
     if not lock.try_acquire():
         log.info("another process decodes the same images; waiting for it")
-        lock.try_acquire(wait=True)
+        lock.try_acquire(wait_seconds=math.inf)
     try:
         return _load(file, images, spec, warn=True) or _write(file, images, spec, progress=progress)
     finally:

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 IfExists = Literal["error", "number", "replace", "resume"]
 
 _FILES_OF_A_RUN = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
+# The studio takes a lock for a moment to see whether a run is being written.
+_PROBE_SECONDS = 0.3
 _FOLDERS_OF_A_RUN = (layout.TENSORBOARD, layout.CHECKPOINTS)
 
 
@@ -174,7 +176,7 @@ def numbered(path: Path) -> Iterator[Path]:
 
 def _acquire(path: Path, advice: str = "") -> FileLock:
     lock = FileLock(path / layout.LOCK)
-    if not lock.try_acquire():
+    if not lock.try_acquire(wait_seconds=_PROBE_SECONDS):
         raise BusyError(f"{path} is being written by another run; wait for it{advice}")
     return lock
 

@@ -2,7 +2,8 @@
 
 On loopback without a token, the Host header must be a name of this machine: otherwise a web page
 whose name resolves to 127.0.0.1 (DNS rebinding) could send requests. The Origin header identifies
-a browser's request from another page, which is refused. With a token, the Host may be any name.
+a browser's request from another page, which is refused, and so does Sec-Fetch-Site (W3C, Fetch
+Metadata) where there is no Origin. With a token, the Host may be any name.
 """
 
 import hmac
@@ -25,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # Probes of orchestrators have no token, and these paths reveal only that the server runs.
 _PROBE_PATHS = ("/healthz", "/v2/health/live", "/v2/health/ready")
+_FETCH_SITE, _FETCH_DEST = b"sec-fetch-site", b"sec-fetch-dest"
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -59,12 +61,13 @@ class AccessRules:
     limits: RequestLimits = REQUEST_LIMITS
     cookie: str | None = None
 
-    def refusal(self, path: str, headers: dict[bytes, bytes]) -> RequestRefused | None:
+    def refusal(self, scope: Scope) -> RequestRefused | None:
         """The reason to refuse a request by its header; None if it is allowed."""
+        headers = dict(scope["headers"])
         return (
             self._host_refusal(headers)
-            or self._origin_refusal(headers)
-            or self._token_refusal(path, headers)
+            or self._origin_refusal(scope["method"], headers)
+            or self._token_refusal(scope["path"], headers)
             or self._body_refusal(headers)
         )
 
@@ -79,10 +82,16 @@ class AccessRules:
             f"Received: Host: {host[:80]}; start it with --token to use other names",
         )
 
-    def _origin_refusal(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
+    def _origin_refusal(self, method: str, headers: dict[bytes, bytes]) -> RequestRefused | None:
         origin, host = _lowered(headers, b"origin"), _lowered(headers, b"host")
-        if not origin or "*" in self.origins or origin in self.origins:
+        if "*" in self.origins or origin in self.origins:
             return None
+        if not origin:
+            # A link of another page may lead here; its images, scripts and frames may not.
+            is_link = method in ("GET", "HEAD") and _lowered(headers, _FETCH_DEST) == "document"
+            if is_link or _lowered(headers, _FETCH_SITE) not in ("cross-site", "same-site"):
+                return None
+            origin = "other sites"
         if host and _host_of(origin) == host:
             return None
         # With cookies, a page from another origin could act as its reader: none is allowed.
@@ -154,17 +163,38 @@ def _cookie_value(headers: dict[bytes, bytes], name: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class AccessControl:
-    """The middleware: refuses requests by `rules`, passes others to `app`, and counts all.
+class ResponseHeaders:
+    """Middleware that adds headers to each response that lacks them.
 
-    Attributes:
-        headers: added to each response that lacks them.
+    It is the outermost one, and also around what answers without the application.
     """
+
+    app: ASGIApp
+    headers: Headers = HEADERS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = complete_headers(message.get("headers", ()), self.headers)
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def complete_headers(headers: Headers, defaults: Headers = HEADERS) -> list[tuple[bytes, bytes]]:
+    """A response's headers, and those of `defaults` that it lacks."""
+    present = {name.lower() for name, _ in headers}
+    return [*headers, *(header for header in defaults if header[0] not in present)]
+
+
+@dataclass(frozen=True)
+class AccessControl:
+    """The middleware: refuses requests by `rules`, passes others to `app`, and counts all."""
 
     app: ASGIApp
     rules: AccessRules
     metrics: ServerMetrics | None
-    headers: Headers = HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -172,23 +202,18 @@ class AccessControl:
             return
         started, status = time.perf_counter(), 0
 
-        async def send_with_headers(message: Message) -> None:
+        async def send_and_count(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = [*message.get("headers", ())]
-                present = {name.lower() for name, _ in headers}
-                added = [header for header in self.headers if header[0] not in present]
-                message = {**message, "headers": [*headers, *added]}
+            status = message.get("status", status)
             await send(message)
 
         try:
             if redirect := self.rules.token_redirect(scope):
-                await redirect(scope, receive, send_with_headers)
-            elif refusal := self.rules.refusal(scope["path"], dict(scope["headers"])):
-                await refusal_response(refusal)(scope, receive, send_with_headers)
+                await redirect(scope, receive, send_and_count)
+            elif refusal := self.rules.refusal(scope):
+                await refusal_response(refusal)(scope, receive, send_and_count)
             else:
-                await self.app(scope, receive, send_with_headers)
+                await self.app(scope, receive, send_and_count)
         except Exception:
             # A bug, to which the app responded with 500. Raising it again would make uvicorn close
             # the connection during the next request, so it is only logged, where uvicorn would log

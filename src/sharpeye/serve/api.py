@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
 from sharpeye.serve import native, open_inference, openapi, tensorflow_serving, triton
-from sharpeye.serve.access import AccessControl, AccessRules
+from sharpeye.serve.access import AccessControl, AccessRules, ResponseHeaders
 from sharpeye.serve.body_limits import BodyLimits
 from sharpeye.serve.handler import Handler
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits, RequestRefused
@@ -80,7 +80,7 @@ def build_app(
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    return guarded
+    return ResponseHeaders(guarded)
 
 
 def _add_native(

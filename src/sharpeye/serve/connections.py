@@ -6,11 +6,14 @@ are open, whatever they do. Here the longest silent one is closed for a new one,
 
 import asyncio
 import socket
+import sys
+from http import HTTPStatus
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sharpeye.serve.access import ResponseHeaders, complete_headers
 from sharpeye.serve.limits import RequestLimits, RequestRefused
 from sharpeye.serve.responses import refusal_response
 
@@ -22,7 +25,11 @@ _MAX_DISCARDED_BYTES = 32 * 2**20
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _MAX_UNSENT_BYTES = 64 * 2**10
 
-_SILENT_SECONDS = 1.0  # after which a body is not waited for when the server ends
+MAX_HEADER_BYTES = 16 * 2**10  # of a request
+
+# When the server ends, a client is not waited for that is silent for so long, or that has not sent
+# its request or read its response after so many seconds.
+_SILENT_SECONDS, _END_SECONDS = 1.0, 3.0
 
 
 class OpenConnections:
@@ -64,7 +71,7 @@ class OpenConnections:
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 by h11, which bounds the header to 64 KiB, with limits on waiting for the client.
+    """HTTP/1.1 by h11, with limits on a header, and on waiting for the client.
 
     A timer checks the connection every `header_seconds`. It ends a connection that has begun no
     request since the last check: silent ones, those that send a header byte by byte, and those that
@@ -85,7 +92,7 @@ class BoundedProtocol(H11Protocol):
             sock = transport.get_extra_info("socket")
             sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _MAX_UNSENT_BYTES)
         if not self.others.add(self):
-            self.app = _refuse_connection
+            self.app = ResponseHeaders(_refuse_connection)
         self.others.begin_waiting(self)
         self._unread_bytes, self._has_drained = 0, False
         self._received_bytes, self._discarded_bytes = 0, 0
@@ -97,8 +104,14 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
         self._received_bytes += len(data)
+        # h11 counts the bytes of a header only as long as it is incomplete.
+        while self.conn.their_state is h11.IDLE and len(data) > MAX_HEADER_BYTES:
+            super().data_received(data[:MAX_HEADER_BYTES])
+            data = data[MAX_HEADER_BYTES:]
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
         if self._is_answering or self.conn.their_state is not h11.SEND_BODY:
             self._discarded_bytes = 0
         else:  # the rest of a body after its response
@@ -106,6 +119,30 @@ class BoundedProtocol(H11Protocol):
             if self._discarded_bytes > _MAX_DISCARDED_BYTES:
                 self.transport.abort()
         self._update()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as other requests are refused; uvicorn's response lacks headers.
+
+        The application may be answering the request already, whose body is no HTTP.
+        """
+        status = getattr(sys.exception(), "error_status_hint", HTTPStatus.BAD_REQUEST)
+        status = HTTPStatus(status if status < 500 else HTTPStatus.BAD_REQUEST)
+        if self._is_answering:
+            self.cycle.disconnected = True  # drops what it sends from now on
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            text = "the request is not valid HTTP/1.1"
+            if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+                text = f"the header is over the limit of {MAX_HEADER_BYTES // 2**10} KiB"
+            refusal = refusal_response(RequestRefused(status, text, {"Connection": "close"}))
+            headers = complete_headers(refusal.raw_headers)
+            events = (
+                h11.Response(status_code=status, headers=headers, reason=status.phrase.encode()),
+                h11.Data(data=bytes(refusal.body)),
+                h11.EndOfMessage(),
+            )
+            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         self.has_requested = True
@@ -120,6 +157,11 @@ class BoundedProtocol(H11Protocol):
         """Prepare for the server's end, which waits for responses and for bodies that arrive."""
         super().shutdown()
         self.loop.call_later(_SILENT_SECONDS, self._end_if_silent, self._received_bytes)
+        self.loop.call_later(_END_SECONDS, self._end_if_waiting)
+
+    def _end_if_waiting(self) -> None:
+        if not self._is_answering or self.cycle.more_body:
+            self.transport.abort()
 
     def _end_if_silent(self, received_before: int) -> None:
         if self.transport.is_closing() or not self._is_answering or not self.cycle.more_body:

@@ -222,7 +222,7 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
     """
     import uvicorn
 
-    from sharpeye.serve.connections import BoundedProtocol, OpenConnections
+    from sharpeye.serve.connections import MAX_HEADER_BYTES, BoundedProtocol, OpenConnections
 
     limit_server_logs()
     limits = replace(limits, connections=_raise_file_limit(limits.connections))
@@ -248,7 +248,7 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
         proxy_headers=False,  # a client could put any address into them
         server_header=False,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
-        h11_max_incomplete_event_size=64 * 2**10,  # of a header
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
     return Server(config)
 

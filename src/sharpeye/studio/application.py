@@ -8,7 +8,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
 from sharpeye.images.decode_limits import limits_in_force
-from sharpeye.serve.access import AccessControl, AccessRules
+from sharpeye.serve.access import AccessControl, AccessRules, ResponseHeaders
 from sharpeye.serve.body_limits import BodyLimits
 from sharpeye.studio import thumbnails
 from sharpeye.studio.page_templates import add_error_pages
@@ -47,7 +47,7 @@ def restrict(api: FastAPI, rules: AccessRules) -> ASGIApp:
         return limits_in_force().file_bytes if path.startswith("/api/try") else _MAX_SMALL_BYTES
 
     limited = BodyLimits(api, rules.limits, max_bytes=max_bytes)
-    return AccessControl(limited, rules, None, headers=HEADERS)
+    return ResponseHeaders(AccessControl(limited, rules, None), HEADERS)
 
 
 class _RevalidatedFiles(StaticFiles):

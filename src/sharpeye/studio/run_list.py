@@ -167,7 +167,7 @@ def _summarize_run(path: Path) -> RunEntry:
     if bundle.is_file():
         return _summarize_finished(path, bundle.stat().st_mtime_ns)
     made = max(entry.stat().st_mtime for entry in path.iterdir())
-    state = "running" if _is_locked(path) else "stopped"
+    state = "running" if FileLock(path / layout.LOCK).is_held() else "stopped"
     return RunEntry(state=state, made=made, **_settings(path))
 
 
@@ -203,14 +203,3 @@ def _settings(path: Path) -> dict[str, Any]:
         "model": str(config["model"]["name"]),
         "folder": str(config["data"]["folder"]),
     }
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process holds the folder's lock, which ends with the process."""
-    file = path / layout.LOCK
-    if not file.is_file():
-        return False
-    lock = FileLock(file)
-    free = lock.try_acquire()
-    lock.release()
-    return not free

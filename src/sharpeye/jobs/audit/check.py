@@ -19,7 +19,7 @@ from sharpeye.core.inference import available_cores
 from sharpeye.core.paths import require_outside
 from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder
-from sharpeye.core.tables import write_table
+from sharpeye.core.tables import write_new_table
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.duplicate_issues import duplicate_issues
@@ -54,6 +54,7 @@ from sharpeye.runs.run_directory import ResultWriter
 
 log = logging.getLogger(__name__)
 
+MOVED_COLUMNS = ("from", "to", "reason")
 _MAX_NAMES = 10
 ISSUES_JSON, PAGE = "issues.json", "check.html"
 
@@ -253,8 +254,10 @@ def quarantine_files(result: CheckResult, folder: Path) -> int:
         )
     if moves:
         make_folder(folder)
-        rows = ((printable(str(source)), printable(str(to)), why) for source, to, why in moves)
-        write_table(free_path(folder / "moved.csv"), ("from", "to", "reason"), rows)
+        rows = [(printable(str(source)), printable(str(to)), why) for source, to, why in moves]
+        # Another process may write its table at the same time.
+        while not write_new_table(free_path(folder / "moved.csv"), MOVED_COLUMNS, rows):
+            pass
     for source, target, _ in moves:
         move_file(source, target)
     return len(moves)
