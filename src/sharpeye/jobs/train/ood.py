@@ -15,11 +15,9 @@ import numpy as np
 from sharpeye.artefact.session import OpenModel
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import Config
-from sharpeye.core.config_paths import features_path
 from sharpeye.core.inference import Graph
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Sample, Split
-from sharpeye.data.features import extract_features
 from sharpeye.data.sample_image import load_sample
 from sharpeye.jobs.train.context import TrainedModel
 from sharpeye.learn.nets.training_arrays import class_indices, group_indices
@@ -145,7 +143,7 @@ def _draw(splits: Sequence[Split], trained: TrainedModel, config: Config) -> _Im
     probs = np.concatenate([_probs(trained, split) for split in splits])
     chosen = stratified_indices(targets, MAX_IMAGES, config.seed)
     samples = [samples[i] for i in chosen]
-    features = _features(samples, trained, config)
+    features = _features(samples, trained)
     return _Images(chosen, samples, targets[chosen], probs[chosen], features)
 
 
@@ -159,12 +157,11 @@ def _probs(trained: TrainedModel, split: Split) -> Floats:
     return probs
 
 
-def _features(samples: Sequence[Sample], trained: TrainedModel, config: Config) -> Floats:
-    """float32[N,D]: a frozen network's come from the store; a trained network computes them."""
-    backbone = trained.backbone
+def _features(samples: Sequence[Sample], trained: TrainedModel) -> Floats:
+    """float32[N,D]: those that the head was fitted to; a trained network computes new ones."""
     if not trained.backbone_trained:
-        extracted = extract_features(samples, backbone, root=features_path(config)).features
-        return np.array([extracted[sample.sha256] for sample in samples], np.float32)
+        return np.array([trained.features[sample.sha256] for sample in samples], np.float32)
+    backbone = trained.backbone
     graph = Graph(backbone.graph_file)
 
     def compute(sample: Sample) -> Floats:
