@@ -8,6 +8,7 @@ Each split copies 70 % of every class to train/, the rest to test/, and runs the
 import json
 import random
 import shutil
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -27,8 +28,13 @@ def main() -> None:
             seconds.append(time_process(command, cache_root()))
             metrics = json.loads((run / "metrics.json").read_text())
             accuracies.append(metrics["test"]["accuracy"])
-    mean = round(sum(accuracies) / len(accuracies), 4)
-    result = {"accuracies": [round(a, 4) for a in accuracies], "mean": mean}
+    result = {
+        "accuracies": [round(a, 4) for a in accuracies],
+        "mean": round(statistics.mean(accuracies), 4),
+        "deviation": round(statistics.stdev(accuracies), 4),
+        "lowest": round(min(accuracies), 4),
+        "highest": round(max(accuracies), 4),
+    }
     report(f"accuracy_{photos.resolve().name}", result | {"seconds": spread(seconds)})
 
 

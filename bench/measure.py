@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.catalogue import FIGURES
+from bench.code_digest import ROOT, digest_of
 from sharpeye.runs import provenance
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = ROOT / "bench" / "results"
 
 
 def time_process(arguments: Sequence[str], cache: Path) -> float:
@@ -53,21 +55,49 @@ def read_table(file: Path) -> list[dict[str, str]]:
 
 
 def report(name: str, result: Mapping[str, Any]) -> None:
-    """Print one result and write it to `bench/results/<name>.json`."""
+    """Print one result and write it to `bench/results/<name>.json`.
+
+    A ratio is printed beside the one that the file had, so that a loss is seen at once.
+    """
+    paths = FIGURES[name].all_paths
     about = {
+        "commit": commit(paths),
         "machine": f"{provenance.machine()}, {_processor()}",
         "versions": provenance.versions(),
         "date": provenance.now(),
+        "digest": digest_of(paths),
     }
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"name": name, **result, **about}, indent=2)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    file = RESULTS / f"{name}.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    file.write_text(json.dumps({"name": name, **result, **about}, indent=2) + "\n")
     print(f"{name}: {json.dumps(result)}")
+    key = FIGURES[name].value
+    if key in before and key in result:
+        old, new = before[key]["median"], result[key]["median"]
+        goal = result.get("goal", "none")
+        print(f"{name}: {old} at {before.get('commit', '?')}, {new} now; goal {goal}", flush=True)
+
+
+def commit(paths: Sequence[str]) -> str:
+    """The commit of the checkout; `-dirty` follows if one of the paths differs from it."""
+    head = _git("rev-parse", "--short=10", "HEAD")
+    return head + ("-dirty" if _git("status", "--porcelain", "--", *paths) else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"git {arguments[0]}: {done.stderr.strip()}; figures need a Git checkout")
+    return done.stdout.strip()
 
 
 def _processor() -> str:
+    """Name, family, model and stepping of the processor: a name alone is that of many."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "?")
+    fields = [[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]
+    first = dict(reversed(fields))  # The first core comes last, and so wins.
+    numbers = ", ".join(f"{key} {first.get(key, '?')}" for key in ("cpu family", "model"))
+    return f"{first.get('model name', '?')} ({numbers}, stepping {first.get('stepping', '?')})"

@@ -1,0 +1,85 @@
+"""The battery: seeded, bounded programs that try what SharpEye promises of its reliability.
+
+`make test` runs the small tier, `make battery` and `make battery-full` the others, and write the
+table of docs/reliability.md. A program is a test with the fixtures `tally`, `tier` and `seed`:
+
+    def test_cut_archives(tally: Tally, tier: Tier, seed: int) -> None:
+        \"\"\"Archives that are cut at a random byte.\"\"\"   # the row's title in the table
+        random = np.random.default_rng(seed)
+        for number in range(tier.count(small=4, battery=80, full=400)):
+            with tally.case(f"cut {number}"):
+                ...
+
+A case that fails does not end the program; the test fails after its last case. Every random choice
+comes from `seed`, which the output of each program and the table print.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from battery.tally import TIERS, Tally, Tier
+
+# Seconds that one program may take.
+TIMEOUTS = {"small": 120, "battery": 900, "full": 6 * 3600}
+FIGURES = pytest.StashKey[list[dict[str, object]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("battery")
+    group.addoption("--tier", choices=TIERS, default="small", help="how much of the battery runs")
+    group.addoption("--seed", type=int, default=0, help="the seed of the battery's programs")
+    group.addoption("--figures", type=Path, help="the JSON file that receives the battery's table")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+
+
+def _option(config: pytest.Config, name: str) -> Any:
+    """An option; its default where this file is loaded after the command line was parsed."""
+    return config.getoption(name, {"tier": "small", "seed": 0, "figures": None}[name])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    folder = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(folder):
+            item.add_marker(pytest.mark.timeout(TIMEOUTS[_option(config, "tier")]))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    file = _option(session.config, "figures")
+    if file:
+        options = {name: _option(session.config, name) for name in ("tier", "seed")}
+        rows = session.config.stash[FIGURES]
+        file.write_text(json.dumps({**options, "programs": rows}, indent=2) + "\n")
+
+
+@pytest.fixture
+def tier(request: pytest.FixtureRequest) -> Tier:
+    return Tier(_option(request.config, "tier"))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    seed: int = _option(request.config, "seed")
+    return seed
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """The count of this program's cases; the test fails at its end if a case failed."""
+    title = (request.function.__doc__ or request.node.name).splitlines()[0].rstrip(".")
+    tally, started = Tally(title), time.perf_counter()
+    yield tally
+    request.config.stash[FIGURES].append(tally.row(time.perf_counter() - started))
+    seed = _option(request.config, "seed")
+    print(f"\n{title}: {tally.passed} of {tally.tried} passed, seed {seed}")
+    if tally.failures:
+        pytest.fail(tally.text(), pytrace=False)
+    assert tally.tried or tally.skipped, "no case was tried"
