@@ -23,7 +23,7 @@ def time_process(arguments: Sequence[str], cache: Path) -> float:
     """Seconds of one `sharpeye` process, start and end included.
 
     It may keep compiled modules, as pip does: without them each process compiles all of SharpEye,
-    which takes a sixth of the time of a training with warm caches.
+    which takes a tenth of the time of a training with warm caches.
     """
     command = [sys.executable, "-m", "sharpeye", *arguments]
     environment = os.environ | {"SHARPEYE_CACHE": str(cache)}

@@ -33,16 +33,16 @@ def test_small_products_have_one_thread_and_large_ones_all() -> None:
     with limit_blas_threads(10**6):
         assert thread_counts() == {1}
     assert thread_counts() == {3}
-    with limit_blas_threads(10**10):
+    with limit_blas_threads(10**11):
         assert thread_counts() == {3}
 
 
 @pytest.mark.usefixtures("three_threads")
 def test_a_limit_is_never_raised_and_an_error_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with limit_blas_threads(), limit_blas_threads(10**10):
+    with limit_blas_threads(), limit_blas_threads(10**11):
         assert thread_counts() == {1}
     monkeypatch.setattr(blas_threads, "available_cores", lambda: 2)
-    with limit_blas_threads(10**10):
+    with limit_blas_threads(10**11):
         assert thread_counts() == {2}
     with pytest.raises(ZeroDivisionError), limit_blas_threads():
         raise ZeroDivisionError

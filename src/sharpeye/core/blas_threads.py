@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 from sharpeye.core.inference import available_cores
 
-# It takes about 20 ms in one thread.
-_MIN_DIVIDED = 10**9
+# It takes about 0.2 s in one thread. A fit has dozens of short operations beside each such product.
+_MIN_DIVIDED = 10**10
 
 
 @contextmanager
