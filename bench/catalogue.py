@@ -98,6 +98,22 @@ FIGURES: dict[str, Figure] = {
         "Inception v3's features, images a second",
         value="images_per_second",
     ),
+    "ood_share_retrain": _ratio(
+        "ood_share",
+        _RETRAIN,
+        "out-of-distribution statistics, share of `retrain` of 1,000 images, warm caches",
+    ),
+    "ood_share_train": _ratio(
+        "ood_share", _FEATURES + _RUN + _BENCH, "the same of `train` on 141 images"
+    ),
+    "ood_share_1000": _ratio(
+        "ood_share", _FEATURES + _RUN + _BENCH, "the same of `train` on 1,000 images of 10 classes"
+    ),
+    "head_over_sklearn": _ratio(
+        "head",
+        _HEAD + _rooms("core/blas_threads.py", "core/numerics.py"),
+        "the head's fit, L2 search and calibration over one fit of scikit-learn's",
+    ),
     "features": _ratio(
         "features",
         _FEATURES + _BENCH,

@@ -1,6 +1,7 @@
 """Verify that a written model has the outputs of training, or of another model."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sharpeye.artefact.manifest import MODEL_FILE, Manifest
 from sharpeye.artefact.preprocess_nodes import FITTED
 from sharpeye.artefact.session import OpenModel
 from sharpeye.core.arrays import Floats, Pixels
-from sharpeye.core.inference import Graph
+from sharpeye.core.inference import Graph, available_cores
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import sha256_file
 from sharpeye.core.types import Sample
@@ -51,12 +52,18 @@ _MAX_SIZES_READ = 100
 _FAILURE = f"{MODEL_FILE} answers otherwise than training did"
 
 
-def predict_in_batches(predict: PredictFunction, pixels: Pixels) -> OutputsByBatchSize:
-    """A model's outputs for images, one by one and several at once."""
+def predict_in_batches(
+    predict: PredictFunction, pixels: Pixels, *, workers: int = 1
+) -> OutputsByBatchSize:
+    """A model's outputs for images, one by one and several at once; `workers` are threads."""
     outputs: OutputsByBatchSize = {}
     for size in BATCH_SIZES:
-        batches = [predict(pixels[i : i + size]) for i in range(0, len(pixels), size)]
-        outputs[size] = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+        batches = [pixels[i : i + size] for i in range(0, len(pixels), size)]
+        if workers == 1:  # Some runtimes predict in the main thread only.
+            results = [predict(batch) for batch in batches]
+        else:
+            results = [result for _, result in parallel_map(predict, batches, workers)]
+        outputs[size] = {name: np.concatenate([r[name] for r in results]) for name in results[0]}
     return outputs
 
 
@@ -107,7 +114,13 @@ def check_limit(limit: float, difference: float, what: str) -> None:
 
 
 def verify_parity(
-    model: OpenModel, samples: Sequence[Sample], expected: Floats, *, boxes: Floats | None = None
+    model: OpenModel,
+    samples: Sequence[Sample],
+    expected: Floats,
+    *,
+    boxes: Floats | None = None,
+    box_scores: Floats | None = None,
+    ood: tuple[OodDetector, Floats] | None = None,
 ) -> dict[str, Any]:
     """Run images through the model file, at batch 1 and 7, and compare with training.
 
@@ -116,9 +129,12 @@ def verify_parity(
             `FULL_SIZE_IMAGES` of many sizes without fitting.
         expected: float[N,C], probabilities that training computed.
         boxes: float[N,4], boxes that training computed, shares 0..1 of the model's input.
+        box_scores: float[N], the scores that training computed for the boxes.
+        ood: training's detector, and its features float[N,D] of the samples.
 
     Returns:
-        see `compare_outputs`; `full_size` holds what `verify_full_size` returns.
+        see `compare_outputs`; `full_size` holds what `verify_full_size` returns; with `box_scores`
+        and `ood` also the largest difference of `box_score` and of `unknown_score`.
 
     Raises:
         ModelError: a difference exceeds its limit.
@@ -129,15 +145,39 @@ def verify_parity(
         clipped = np.clip(boxes[: len(pixels)], 0, 1)  # as the graph does; NaN stays NaN
         clipped[:, 2:] = np.maximum(clipped[:, :2], clipped[:, 2:])
         targets["box"] = clipped
-    proof = compare_outputs(predict_in_batches(model.run, pixels), targets, _FAILURE)
+    outputs = predict_in_batches(model.run, pixels, workers=available_cores())
+    proof = compare_outputs(outputs, targets, _FAILURE)
     if model.takes_any_size:
         proof["full_size"] = verify_full_size(model, samples)
+    if box_scores is not None:
+        scores = [values["box_score"] for values in outputs.values()]
+        difference = max_difference(scores, box_scores[: len(pixels)])
+        check_limit(BOX_SCORE_PARITY_LIMIT, difference, f"{_FAILURE}: box_score differs")
+        proof["max_box_score_difference"] = difference
+    if ood is not None:
+        difference = _compare_unknown_scores(outputs, *ood)
+        check_limit(OOD_PARITY_LIMIT, difference, f"{_FAILURE}: unknown_score differs")
+        proof["max_unknown_difference"] = difference
     return proof
+
+
+def _compare_unknown_scores(
+    outputs: OutputsByBatchSize, detector: OodDetector, features: Floats
+) -> float:
+    """The largest difference to the detector's scores; the probabilities are the file's."""
+    return max(
+        max_difference(
+            [values["unknown_score"]],
+            detector.unknown_score(features[: len(values["probs"])], values["probs"]),
+        )
+        for values in outputs.values()
+    )
 
 
 def _load_first(model: OpenModel, samples: Sequence[Sample]) -> Pixels:
     spec = model.manifest.input
-    return np.stack([load_sample(sample, spec) for sample in samples[:PARITY_IMAGES]])
+    loaded = parallel_map(partial(load_sample, spec=spec), samples[:PARITY_IMAGES])
+    return np.stack([pixels for _, pixels in loaded])
 
 
 def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -211,39 +251,6 @@ def _choose_many_sizes(samples: Sequence[Sample]) -> list[Sample]:
     chosen = [by_size[sizes[round(position)]] for position in positions.tolist()]
     remaining = [sample for sample in samples if sample not in chosen]
     return chosen + remaining[: FULL_SIZE_IMAGES - len(chosen)]
-
-
-def verify_ood_parity(
-    model: OpenModel, samples: Sequence[Sample], features: Floats, *, detector: OodDetector
-) -> float:
-    """The largest difference of `unknown_score` to training's detector, for `PARITY_IMAGES` images.
-
-    Args:
-        features: float[N,D], training's features of the samples.
-
-    Raises:
-        ModelError: the difference exceeds `OOD_PARITY_LIMIT`.
-    """
-    outputs = model.run(_load_first(model, samples), ("probs", "unknown_score"))
-    expected = detector.unknown_score(features[: len(outputs["probs"])], outputs["probs"])
-    largest = float(np.abs(outputs["unknown_score"] - expected).max())
-    check_limit(OOD_PARITY_LIMIT, largest, f"{_FAILURE}: unknown_score differs")
-    return largest
-
-
-def verify_box_scores(model: OpenModel, samples: Sequence[Sample], expected: Floats) -> float:
-    """The largest difference of `box_score` to training's, for `PARITY_IMAGES` images.
-
-    Args:
-        expected: float[N], the scores that training computed for the samples.
-
-    Raises:
-        ModelError: the difference exceeds `BOX_SCORE_PARITY_LIMIT`.
-    """
-    scores = model.run(_load_first(model, samples), ("box_score",))["box_score"]
-    largest = max_difference([scores], expected[: len(scores)])
-    check_limit(BOX_SCORE_PARITY_LIMIT, largest, f"{_FAILURE}: box_score differs")
-    return largest
 
 
 def bundle_record(manifest: Manifest, parity: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ whole package. This needs one sort per word: 0.3 s for 100,000 images.
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.blas_threads import limit_blas_threads
 
 # Each vector is compared with at most so many others that share a word: a thousand nearly white
 # images must not become a million pairs.
@@ -19,6 +20,7 @@ _MAX_NEIGHBOURS = 32
 _VECTOR_CHUNK, _PAIR_CHUNK = 4096, 65536
 
 
+@limit_blas_threads()
 def lsh_pairs(
     vectors: Floats, min_cosines: Floats, words: int = 12, *, bits: int = 16
 ) -> tuple[Ints, Ints]:

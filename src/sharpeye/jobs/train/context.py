@@ -55,6 +55,8 @@ class TrainedModel:
         samples: every image that was used, with its split.
         probs: float64[N,C] by split: validation by `head.validation_head`, test by
             `head.final_head`.
+        features: float32[D] by digest, the features of a frozen network that the head was fitted
+            to; empty if the network was trained on pixels.
         boxes: float32[N,4] by held-out split: predicted boxes, 0..1 of the width and height of the
             model's input; empty without boxes.
         box_scores: how the network's boxes are scored; None where its head makes no proposals.
@@ -70,6 +72,7 @@ class TrainedModel:
     backbone: Backbone
     head: FittedHead
     probs: Mapping[Split, Floats]
+    features: Mapping[str, Floats] = field(default_factory=dict)
     boxes: Mapping[Split, Floats] = field(default_factory=dict)
     box_scores: BoxScores | None = None
     box_head: Path | None = None

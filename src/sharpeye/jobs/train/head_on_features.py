@@ -89,6 +89,7 @@ def fit_head_on_features(
             "validation": head.validation_head.probabilities(features["validation"]),
             "test": head.final_head.probabilities(features["test"]),
         },
+        features=extracted.features,
         feature_counts=(len(extracted.features) - extracted.from_store, extracted.from_store),
     )
 

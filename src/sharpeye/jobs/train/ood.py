@@ -15,11 +15,9 @@ import numpy as np
 from sharpeye.artefact.session import OpenModel
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import Config
-from sharpeye.core.config_paths import features_path
 from sharpeye.core.inference import Graph
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Sample, Split
-from sharpeye.data.features import extract_features
 from sharpeye.data.sample_image import load_sample
 from sharpeye.jobs.train.context import TrainedModel
 from sharpeye.learn.nets.training_arrays import class_indices, group_indices
@@ -40,11 +38,13 @@ class OodResult:
     """A detector for the model file, and its results on N of the test images.
 
     Attributes:
+        indices: int[N], of `samples` among the test images.
         features: float32[N,D], of `samples`.
     """
 
     detector: OodDetector
     metrics: OodMetrics
+    indices: Ints
     samples: Sequence[Sample]
     features: Floats
 
@@ -64,19 +64,26 @@ class _Images:
     """N images with the arrays that the detector is fitted to.
 
     Attributes:
+        indices: int[N], their positions among the images of their splits.
         targets: int[N], class indices.
         probs: float[N,C], from a head that was not fitted to them; NaN if every head was.
         features: float32[N,D].
     """
 
+    indices: Ints
     samples: Sequence[Sample]
     targets: Ints
     probs: Floats
     features: Floats
 
     def __getitem__(self, indices: Ints) -> "_Images":
-        samples = [self.samples[i] for i in indices]
-        return _Images(samples, self.targets[indices], self.probs[indices], self.features[indices])
+        return _Images(
+            self.indices[indices],
+            [self.samples[i] for i in indices],
+            self.targets[indices],
+            self.probs[indices],
+            self.features[indices],
+        )
 
 
 def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
@@ -111,7 +118,7 @@ def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
         calibrated_on=detector.calibrated_on,
         auroc={class_names[c]: value for c, value in auroc.items()},
     )
-    return OodResult(detector, metrics, test.samples, test.features)
+    return OodResult(detector, metrics, test.indices, test.samples, test.features)
 
 
 def _fit(
@@ -136,7 +143,8 @@ def _draw(splits: Sequence[Split], trained: TrainedModel, config: Config) -> _Im
     probs = np.concatenate([_probs(trained, split) for split in splits])
     chosen = stratified_indices(targets, MAX_IMAGES, config.seed)
     samples = [samples[i] for i in chosen]
-    return _Images(samples, targets[chosen], probs[chosen], _features(samples, trained, config))
+    features = _features(samples, trained)
+    return _Images(chosen, samples, targets[chosen], probs[chosen], features)
 
 
 def _probs(trained: TrainedModel, split: Split) -> Floats:
@@ -149,12 +157,11 @@ def _probs(trained: TrainedModel, split: Split) -> Floats:
     return probs
 
 
-def _features(samples: Sequence[Sample], trained: TrainedModel, config: Config) -> Floats:
-    """float32[N,D]: a frozen network's come from the store; a trained network computes them."""
-    backbone = trained.backbone
+def _features(samples: Sequence[Sample], trained: TrainedModel) -> Floats:
+    """float32[N,D]: those that the head was fitted to; a trained network computes new ones."""
     if not trained.backbone_trained:
-        extracted = extract_features(samples, backbone, root=features_path(config)).features
-        return np.array([extracted[sample.sha256] for sample in samples], np.float32)
+        return np.array([trained.features[sample.sha256] for sample in samples], np.float32)
+    backbone = trained.backbone
     graph = Graph(backbone.graph_file)
 
     def compute(sample: Sample) -> Floats:

@@ -11,7 +11,7 @@ from sharpeye.artefact.box_score_nodes import box_score_addition
 from sharpeye.artefact.heat_nodes import add_heat
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.ood_nodes import ood_addition
-from sharpeye.artefact.parity import verify_box_scores, verify_ood_parity, verify_parity
+from sharpeye.artefact.parity import verify_parity
 from sharpeye.artefact.quantize import compare_accuracy, quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.artefact.write_model import write_model
@@ -107,18 +107,15 @@ def verify_artefact(trained: TrainedModel, written: WrittenModel) -> dict[str, A
     Returns the parity results for `bundle.json`; raises ModelError if a difference exceeds its
     limit.
     """
-    samples, probs = trained.in_split("test"), written.probs["test"]
-    parity = verify_parity(written.model, samples, probs, boxes=trained.boxes.get("test"))
-    if trained.box_scores is not None:
-        parity["max_box_score_difference"] = verify_box_scores(
-            written.model, samples, trained.box_scores.test
-        )
-    if written.quantization is None:
-        ood = written.ood
-        parity["max_unknown_difference"] = verify_ood_parity(
-            written.model, ood.samples, ood.features, detector=ood.detector
-        )
-    return parity
+    ood, boxes, scores = written.ood, trained.boxes.get("test"), trained.box_scores
+    return verify_parity(
+        written.model,
+        ood.samples,
+        written.probs["test"][ood.indices],
+        boxes=None if boxes is None else boxes[ood.indices],
+        box_scores=None if scores is None else scores.test[ood.indices],
+        ood=(ood.detector, ood.features) if written.quantization is None else None,
+    )
 
 
 def evaluate_split(trained: TrainedModel, written: WrittenModel, split: Split) -> Evaluation:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.blas_threads import limit_blas_threads
 from sharpeye.errors import DivergedError, MissingExtra
 from sharpeye.learn.heads.lbfgs import Minimum, minimize_lbfgs
-from sharpeye.learn.heads.ridge import Basis
+from sharpeye.learn.heads.ridge import Projection
 
 _MAX_STEPS = 200
 # The fit ends when a step lowers the summed loss of all problems by less. A tenth of it changed no
@@ -46,7 +47,7 @@ class LogisticFit:
 
 
 def fit_logistic(
-    basis: Basis,
+    basis: Projection,
     targets: Ints,
     classes: int,
     *,
@@ -99,26 +100,30 @@ def fit_logistic(
 
     initial = np.concatenate([solution, intercept[:, None, :]], axis=1).transpose(1, 0, 2)
     initial = initial / scaling[:, None, None]
-    x, value, steps = _minimize(loss_and_gradient, initial.ravel())
+    x, value, steps = _minimize(loss_and_gradient, initial.ravel(), images=len(targets))
     if not np.isfinite(value):
         raise DivergedError(NOT_FINITE)
     fitted = (x.reshape(shape) * scaling[:, None, None]).transpose(1, 0, 2)
     return LogisticFit(l2, fitted[:, :-1], fitted[:, -1], steps)
 
 
-def _minimize(function: Callable[[Floats], tuple[float, Floats]], x: Floats) -> Minimum:
+def _minimize(
+    function: Callable[[Floats], tuple[float, Floats]], x: Floats, *, images: int
+) -> Minimum:
     if len(x) > _MAX_SCIPY_PARAMETERS:
-        return minimize_lbfgs(
-            function,
-            x,
-            max_steps=_MAX_STEPS,
-            tolerance=_TOLERANCE,
-            min_gradient=_MIN_GRADIENT,
-        )
+        with limit_blas_threads(images * len(x)):
+            return minimize_lbfgs(
+                function,
+                x,
+                max_steps=_MAX_STEPS,
+                tolerance=_TOLERANCE,
+                min_gradient=_MIN_GRADIENT,
+            )
     try:
         from scipy.optimize import minimize
     except ImportError:
         raise MissingExtra("SciPy", "train", "fitting a head") from None
     options = {"maxiter": _MAX_STEPS, "gtol": _MIN_GRADIENT, "ftol": _TOLERANCE, "maxcor": 10}
-    result = minimize(function, x, jac=True, method="L-BFGS-B", options=options)
+    with limit_blas_threads(images * len(x)):
+        result = minimize(function, x, jac=True, method="L-BFGS-B", options=options)
     return Minimum(result.x, float(result.fun), int(result.nit))

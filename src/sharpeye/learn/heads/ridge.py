@@ -12,11 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.blas_threads import limit_blas_threads
+
+# Axes with a smaller share of the largest one's sum of squares are rounding errors.
+MIN_SQUARE = 1e-7
 
 
 @dataclass(frozen=True)
-class Basis:
-    """Features in the half-whitened axes of their weighted covariance.
+class Projection:
+    """Images in the half-whitened axes of the weighted covariance of their features.
 
     An axis of variance v is divided by the fourth root of v, which multiplies the L2 penalty of its
     weight by sqrt(v): midway between ridge (which loses weak axes) and Mahalanobis whitening (which
@@ -25,20 +29,29 @@ class Basis:
     0.105, 0.133; 4 classes of 200 images 0.079, 0.076, 0.090.
 
     Attributes:
-        mean: float64[D], weighted mean of the features.
-        scale: root-mean-square length of the centred features.
-        axes: float32[D,R], orthogonal; a column's length is its variance to the power -1/4.
         variance: float64[R], weighted mean square of `points` along each axis; descending.
         points: float32[N,R], the centred and scaled features in these axes.
         weights: float64[N], sample weights with mean 1.
     """
 
-    mean: npt.NDArray[np.float64]
-    scale: float
-    axes: npt.NDArray[np.float32]
     variance: npt.NDArray[np.float64]
     points: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Basis(Projection):
+    """A projection with the axes themselves.
+
+    Attributes:
+        mean: float64[D], weighted mean of the features.
+        scale: root-mean-square length of the centred features.
+        axes: float32[D,R], orthogonal; a column's length is its variance to the power -1/4.
+    """
+
+    mean: npt.NDArray[np.float64]
+    scale: float
+    axes: npt.NDArray[np.float32]
 
     def to_features(self, solution: Floats, intercept: Floats) -> tuple[Floats, Floats]:
         """Weights float64[R,C] and intercept on `points`, as float64[D,C] and one on features."""
@@ -65,14 +78,19 @@ def decompose(features: Floats, sample_weights: Floats) -> Basis:
     centred /= np.float32(scale)
     rooted = (centred * np.sqrt(weights)[:, None].astype(np.float32)).astype(np.float64)
     is_wide = count <= width
-    squares, axes = np.linalg.eigh(rooted @ rooted.T if is_wide else rooted.T @ rooted)
-    significant = squares > max(squares[-1], 1e-12) * 1e-7
+    with limit_blas_threads(count * width * min(count, width)):
+        gram = rooted @ rooted.T if is_wide else rooted.T @ rooted
+    with limit_blas_threads():
+        squares, axes = np.linalg.eigh(gram)
+    significant = squares > max(squares[-1], 1e-12) * MIN_SQUARE
     squares, axes = squares[significant], axes[:, significant]
-    if is_wide:
-        axes = rooted.T @ (axes / np.sqrt(squares))
     variance = squares[::-1] / count
-    axes32 = np.ascontiguousarray(axes[:, ::-1] * variance**-0.25, np.float32)
-    return Basis(mean, scale, axes32, np.sqrt(variance), centred @ axes32, weights)
+    with limit_blas_threads(count * width * len(squares)):
+        if is_wide:
+            axes = rooted.T @ (axes / np.sqrt(squares))
+        axes32 = np.ascontiguousarray(axes[:, ::-1] * variance**-0.25, np.float32)
+        points = centred @ axes32
+    return Basis(np.sqrt(variance), points, weights, mean, scale, axes32)
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,7 @@ class RidgeFit:
     path: tuple[tuple[float, float, float], ...]
 
 
+@limit_blas_threads()
 def fit_ridge(basis: Basis, targets: Ints, classes: int, *, path: Iterable[float]) -> RidgeFit:
     """Fit every positive L2 of `path`, and keep the one with the lowest leave-one-out error."""
     points, weights = basis.points.astype(np.float64), basis.weights

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.blas_threads import limit_blas_threads
 from sharpeye.core.config import SgdConfig
 from sharpeye.core.inference import Backbone
 from sharpeye.core.numerics import softmax
@@ -129,6 +130,7 @@ class BatchSampler:
         return {int(view): images[views == view] for view in np.unique(views)}
 
 
+@limit_blas_threads()
 def fit_sgd(
     sampler: BatchSampler,
     features_by_view: Mapping[int, tuple[Ints, Floats]],

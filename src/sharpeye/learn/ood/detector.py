@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.blas_threads import limit_blas_threads
 from sharpeye.learn.heads.head import square_root
 
 # The largest size of the bank in a model file.
@@ -136,15 +137,17 @@ def fit_ood_detector(
         coverage: 0..1.
     """
     bank_vectors = unit_vectors(bank.features, root=square_root).astype(np.float16)
+    bank_rounded = bank_vectors.astype(np.float32)  # as the model file has them
     vectors = unit_vectors(held_out.features, root=square_root)
     same_group = held_out.groups[:, None] == bank.groups[None, :]
-    nearest = np.where(same_group, -1, cosine_similarity(vectors, bank_vectors)).max(axis=1)
-    sums = class_sums(bank_vectors, bank.targets, probs.shape[1])
+    cosines = cosine_similarity(vectors, bank_rounded)
+    cosines[same_group] = -1
+    nearest = cosines.max(axis=1)
+    sums = class_sums(bank_rounded, bank.targets, probs.shape[1])
     means = unit_vectors(sums, root=False).astype(np.float16)
     to_means = cosine_similarity(vectors, means)
     # The mean of an image's own class excludes the images of its own group.
-    same_group &= held_out.targets[:, None] == bank.targets[None, :]
-    group_sums = same_group.astype(np.float32) @ bank_vectors.astype(np.float32)
+    group_sums = _sums_of_groups(bank_rounded, bank, held_out)
     means_without = unit_vectors(sums[held_out.targets] - group_sums, root=False)
     to_means[np.arange(len(vectors)), held_out.targets] = (vectors * means_without).sum(axis=1)
     distance, mean_distance = 1 - nearest, 1 - to_means.max(axis=1)
@@ -180,6 +183,22 @@ def class_sums(vectors: Floats, targets: Ints, classes: int) -> npt.NDArray[np.f
     return sums
 
 
+def _sums_of_groups(vectors: Floats, bank: KnownImages, held_out: KnownImages) -> Floats:
+    """float32[N,D]: the sum of the bank's images of each calibration image's group and class.
+
+    `vectors` float32[M,D] are those of the bank.
+    """
+    count = 1 + max(bank.targets.max(), held_out.targets.max())
+    keys, held_out_keys = (k.groups.astype(np.int64) * count + k.targets for k in (bank, held_out))
+    order = np.argsort(keys, kind="stable")
+    unique, starts = np.unique(keys[order], return_index=True)
+    sums: Floats = np.add.reduceat(vectors[order], starts, axis=0)
+    nearest = np.minimum(np.searchsorted(unique, held_out_keys), len(unique) - 1)
+    sums = sums[nearest]
+    sums[unique[nearest] != held_out_keys] = 0
+    return sums
+
+
 def unit_vectors(features: Floats, *, root: bool) -> npt.NDArray[np.float32]:
     """float32[N,D]: features, or their square root, scaled to length 1."""
     inputs = square_root(features) if root else features.astype(np.float32)
@@ -188,9 +207,10 @@ def unit_vectors(features: Floats, *, root: bool) -> npt.NDArray[np.float32]:
     return vectors
 
 
-def cosine_similarity(vectors: npt.NDArray[np.float32], bank: npt.NDArray[np.float16]) -> Floats:
-    """float32[N,M], -1..1."""
-    cosines: Floats = vectors @ bank.astype(np.float32).T
+def cosine_similarity(vectors: npt.NDArray[np.float32], bank: Floats) -> Floats:
+    """float32[N,M], -1..1, of unit vectors float[N,D] and float[M,D]."""
+    with limit_blas_threads(vectors.size * len(bank)):
+        cosines: Floats = vectors @ bank.astype(np.float32, copy=False).T
     return cosines
 
 
