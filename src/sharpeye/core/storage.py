@@ -22,11 +22,6 @@ from sharpeye.core.temporaries import remove_stale_temporaries, temporary_folder
 from sharpeye.core.temporaries import temporary_name as temporary_name
 from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
-
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
