@@ -358,6 +358,9 @@ def test_damaged_sweeps(
     tally: Tally, tier: Tier, seed: int, tmp_path: Path, warnings: Warnings
 ) -> None:
     """Single bits and blocks of a sweep's state: the same trials, or an error that names it"""
+    if tier.name == "small":  # Optuna takes a second to start
+        tally.skip()
+        return
     random = np.random.default_rng(seed)
     folder = tmp_path
     plan = make_plan(Config(), {"layer_size": [8, 16, 32], "dense_layers": [0, 1]}, {})
@@ -381,4 +384,4 @@ def test_damaged_sweeps(
         return False
 
     for name in ("study.db", "sweep.toml"):
-        damage_each(tally, folder / name, tier.count(5, 60, 200), random, check)
+        damage_each(tally, folder / name, tier.count(0, 60, 200), random, check)
