@@ -21,11 +21,6 @@ from sharpeye.core.temporaries import remove_stale_temporaries, temporary_folder
 from sharpeye.core.temporaries import temporary_name as temporary_name
 from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
-
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
@@ -270,7 +265,9 @@ class FileLock:
 
         Unlike `try_acquire` it creates no file: a folder that is being deleted stays so.
         """
-        if fcntl is None:
+        try:
+            import fcntl
+        except ModuleNotFoundError:  # on Windows
             free = not self.path.is_file() or self.try_acquire()
             self.release()
             return not free
