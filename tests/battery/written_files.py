@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -12,6 +13,8 @@ from runner import hard_photos, head_of, temporaries, tree
 from sharpeye.core.tables import read_table, write_table
 
 OTHER_DISK = Path("/dev/shm")
+# A download that goes on; one that is done leaves no such file, which its result shows.
+_DOWNLOAD = re.compile(r"\.sharpeye-tmp-[0-9a-f]{16}\.(part|json|lock)")
 
 
 def run_result(run: Path) -> dict[str, Any]:
@@ -170,6 +173,6 @@ def sweep_result(folder: Path) -> object:
 
 def require_clean(folder: Path) -> None:
     """Fail if hidden files are left that no command needs any more."""
-    left = [path for path in temporaries(folder) if path.suffix not in (".part", ".lock")]
+    left = [path for path in temporaries(folder) if not _DOWNLOAD.fullmatch(path.name)]
     left += list(folder.rglob(".*.before-*"))
     assert not left, f"left: {[str(path.relative_to(folder)) for path in left]}"

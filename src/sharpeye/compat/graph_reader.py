@@ -18,7 +18,7 @@ from sharpeye.core.formatting import name_list
 from sharpeye.core.safe_parse import parse_json
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, UsageError, one_line
-from sharpeye.models.weights.graph_def import parse_graph_def as parse_message
+from sharpeye.models.weights.graph_def_parser import parse_graph_def as parse_message
 
 # The output node of a graph that SharpEye wrote has this attribute: bytes, JSON.
 RECORD_KEY = "_sharpeye"

@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -265,12 +266,12 @@ class FileLock:
 
         Unlike `try_acquire` it creates no file: a folder that is being deleted stays so.
         """
-        try:
-            import fcntl
-        except ModuleNotFoundError:  # on Windows
+        if sys.platform == "win32":
             free = not self.path.is_file() or self.try_acquire()
             self.release()
             return not free
+        import fcntl
+
         try:
             with self.path.open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ from typing import Any
 
 from sharpeye.core.archive_members import ArchiveRefused, read_members
 from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, one_line
-from sharpeye.models.weights.graph_def import parse_graph_def
+from sharpeye.models.weights.graph_def_parser import parse_graph_def
 
 # Names in the archives, the best first; quantized_graph.pb has kernels of 8 bits, and is not read.
 _NAMES = ("frozen_graph.pb", "classify_image_graph_def.pb", "_frozen.pb", ".pb")
