@@ -8,8 +8,8 @@ $(VENV)/.ready: pyproject.toml
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-.PHONY: demo test test-all check bench bench-ratios battery battery-full docs site dist smoke sbom \
-	clean
+.PHONY: demo test test-all check bench bench-ratios battery battery-full fuzz docs site dist smoke \
+	sbom clean
 demo: $(VENV)/.ready      ## train on real scanned digits, by the same road as on your photos
 	rm -rf demo
 	$(RUN)/sharpeye sample digits demo/digits
@@ -37,12 +37,17 @@ bench-ratios: $(VENV)/.ready  ## measure the rows again that compare within one 
 	$(RUN)/python -m bench --ratios
 
 battery: $(VENV)/.ready   ## the reliability battery, in 40 minutes; writes docs/reliability.md
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(RUN)/python -m bench.battery battery
 	$(RUN)/python -m tools.make_docs
 
 battery-full: $(VENV)/.ready  ## the same with all counts, in many hours
 	$(RUN)/python -m bench.battery full
 	$(RUN)/python -m tools.make_docs
+
+fuzz: $(VENV)/.ready      ## fuzz one target for half an hour: make fuzz TARGET=images
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	cd tests && ../$(RUN)/python -m battery.fuzz $(TARGET) --seconds 1800
 
 docs: $(VENV)/.ready      ## write the generated pages and the picture of the architecture
 	$(RUN)/python -m tools.make_docs

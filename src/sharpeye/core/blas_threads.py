@@ -28,7 +28,7 @@ def limit_blas_threads(multiplications: int = 0) -> Iterator[None]:
         multiplications: of one of the products in the block; 0 for those within a decomposition.
     """
     try:
-        from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+        from threadpoolctl import ThreadpoolController
     except ImportError:
         yield
         return
