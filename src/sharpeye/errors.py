@@ -13,7 +13,7 @@
     ├── NetworkError                    7
     ├── DivergedError                   8
     ├── GateError                       9
-    └── Stopped                         130 / 143    after SIGINT / SIGTERM, resumable; 129 after SIGHUP
+    └── Stopped                         130 / 143    after SIGINT / SIGTERM, resumable; SIGHUP: 129
 
 A message says on one line what is required, what is allowed, what was received and what to do.
 `sharpeye.cli` is the only place where an error becomes a message and an exit code.
