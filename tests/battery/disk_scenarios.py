@@ -19,8 +19,8 @@ from runner import SMALL, hard_photos, temporaries, tree
 _VARYING = {"README.md", "bundle.json", "history.csv", "metrics.json", "model.onnx", "report.html"}
 _VARYING |= {"config.toml", "check.html", "sources.csv", "m.sharpeye", "m.onnx", "m.manifest.json"}
 _VARYING |= {"manifest.json", "study.db", "issues.json"}
-# Files that a second attempt writes beside those of the first.
-_FURTHER = re.compile(r".*(events\.out.*|moved(-\d+)?\.csv)")
+# Files that a second attempt writes beside those of the first, and those to resume a run from.
+_FURTHER = re.compile(r".*(events\.out.*|moved(-\d+)?\.csv|/checkpoints(/epoch-.*)?)")
 
 
 @dataclass(frozen=True)
