@@ -308,6 +308,7 @@ def test_valid_clients_beside_attackers(
     run_clients(server.port, protocols, clients=clients, requests=2 * clients)  # warms up
     idle = run_clients(server.port, protocols, clients=clients, requests=requests // 3)
     start, files = server.memory(), server.open_files()
+    temporary = {*(tmp_path / "temporary").iterdir()}  # ONNX Runtime keeps a file there
     slow = tier.count(small=16, battery=64, full=500)
     attackers = Attackers(server.port, image, slow, seed)
     with peak_memory(server) as peak, attackers.running():
@@ -326,7 +327,7 @@ def test_valid_clients_beside_attackers(
         while server.open_files() > files + 2 and time.monotonic() < end:
             time.sleep(0.1)
         assert server.open_files() <= files + 2
-        assert [*(tmp_path / "temporary").iterdir()] == []
+        assert {*(tmp_path / "temporary").iterdir()} == temporary
     if tier.name != "small":  # in the small tier other tests run on the same cores
         with tally.case("p99 is at most three times that of an idle server"):
             assert load.p99() <= 3 * idle.p99(), (load.p99(), idle.p99())

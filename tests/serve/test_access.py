@@ -314,3 +314,10 @@ def test_a_body_that_is_no_http_after_a_refusal_is_no_bug(
         assert response.status in (400, 421)
     assert plain.get("/healthz").status_code == 200
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_an_error_names_a_path_as_it_was_sent(plain: httpx.Client) -> None:
+    head = b"GET /%0d%0aSet-Cookie:a=b HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    (response,) = exchange(plain.base_url.port or 0, head)
+    text = "GET /%0d%0aSet-Cookie:a=b: Not Found; see /openapi.json"
+    assert json.loads(response.body) == {"error": text}

@@ -46,8 +46,8 @@ async def _error_response(request: Request, error: Exception) -> Response:
         case RequestRefused():
             return refusal_response(error)
         case HTTPException():
-            # `request.url` would decode the query, which may be any bytes.
-            path = request.scope["path"][:200]
+            # As it was sent: decoded, it may have line breaks, and the query may be any bytes.
+            path = request.scope["raw_path"].decode("latin-1")[:200]
             text = f"{request.method} {path}: {error.detail}; see /openapi.json"
             return json_response({"error": text}, error.status_code, dict(error.headers or {}))
         case RequestValidationError():
