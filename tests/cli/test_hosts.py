@@ -16,7 +16,6 @@ from runner import (
     command,
     environment,
     hard_photos,
-    one_line,
     scores_of,
 )
 from sharpeye.cli.app import run
@@ -298,4 +297,4 @@ def test_a_deleted_current_folder_is_named_where_it_is_needed(
     (tmp_path / "gone").rmdir()
     assert run(["train", str(trained.parent / "hard"), "-o", str(tmp_path / "run")]) == 5
     message = "error: the current folder does not exist any more; change to another one"
-    assert one_line(capsys.readouterr().err) == message
+    assert capsys.readouterr().err.splitlines()[-1] == message

@@ -6,6 +6,7 @@ import pytest
 
 from runner import tree
 from sharpeye.core.config import Config
+from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.errors import BusyError, DataError, EnvironmentFault, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run, RunWriter
@@ -201,6 +202,15 @@ def test_a_run_that_is_being_written_is_busy_or_the_next_number_is_taken(tmp_pat
             RunWriter(tmp_path / "run")
         with RunWriter(tmp_path / "run", if_exists="number") as other:
             assert other.path == tmp_path / "run-2"
+
+
+def test_a_run_that_is_kept_after_an_error_has_no_temporary_files(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), RunWriter(tmp_path / "run") as run_dir:
+        run_dir.keep = True
+        run_dir.write_text("labels.txt", "a\nb\n")
+        run_dir.file(f"{TEMPORARY_PREFIX}features.onnx").write_bytes(b"x")
+        raise KeyError
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["labels.txt"]
 
 
 def test_a_stopped_run_that_should_replace_another_becomes_one_beside_it(run: Run) -> None:

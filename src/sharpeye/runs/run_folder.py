@@ -91,6 +91,8 @@ class RunFolder:
         """
         if not (success or keep):
             _clear(self.path)
+        elif not success:
+            _remove_temporaries(self.path)
         with contextlib.suppress(OSError):
             (self.final_path / layout.LOCK).unlink()
         self._lock.release()
@@ -246,6 +248,14 @@ def _replace_problem(path: Path) -> str | None:
             "give the path of the run from elsewhere"
         )
     return None
+
+
+def _remove_temporaries(path: Path) -> None:
+    """Delete what an unfinished run cannot go on with."""
+    with contextlib.suppress(OSError):
+        for entry in path.iterdir():
+            if entry.name.startswith(TEMPORARY_PREFIX) and entry.is_file():
+                entry.unlink()
 
 
 def _clear(path: Path) -> None:
