@@ -1,6 +1,7 @@
 """Digest of source code as Python reads it: comments and docstrings do not count."""
 
 import ast
+import functools
 import hashlib
 import io
 import tokenize
@@ -26,6 +27,7 @@ def digest_of(paths: Iterable[str]) -> str:
     return digest.hexdigest()[:16]
 
 
+@functools.cache  # Many figures depend on the same files.
 def code_only(source: str) -> str:
     """The lines of a module without comments, docstrings, blank lines, and trailing spaces."""
     lines = source.splitlines()

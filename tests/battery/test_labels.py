@@ -278,16 +278,19 @@ def read_hostile(reader: Reader, folder: Path, data: bytes, measured: Measured) 
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """A folder with a good file for each reader; the reader has read it once."""
     made = {}
+    gc.collect()
+    gc.freeze()  # Objects of earlier tests would make every later collection take half a second.
     for reader in READERS:
         folder = tmp_path_factory.mktemp("labels") / "root"
         folder.mkdir()
         reader.prepare(folder)
         reader.read(folder)
         made[reader.name] = folder
-    return made
+    yield made
+    gc.unfreeze()
 
 
 def test_hostile_annotations(tally: Tally, tier: Tier, folders: dict[str, Path]) -> None:

@@ -68,9 +68,9 @@ def test_several_images_enter_under_one_lock(folder: Path, monkeypatch: pytest.M
     acquired: list[Path] = []
     acquire = storage.FileLock.try_acquire
 
-    def count(self: storage.FileLock, *, wait: bool = False) -> bool:
+    def count(self: storage.FileLock, *, wait_seconds: float = 0) -> bool:
         acquired.append(self.path)
-        return acquire(self, wait=wait)
+        return acquire(self, wait_seconds=wait_seconds)
 
     monkeypatch.setattr(storage.FileLock, "try_acquire", count)
     with ClassFolder(folder) as opened:

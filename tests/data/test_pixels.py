@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -430,14 +431,14 @@ def test_a_process_that_waits_says_so(
     samples = samples_of(photo_folder)
     real, waits = FileLock.try_acquire, []
 
-    def busy(lock: FileLock, *, wait: bool = False) -> bool:
-        waits.append(wait)
-        return wait and real(lock, wait=True)
+    def busy(lock: FileLock, *, wait_seconds: float = 0) -> bool:
+        waits.append(wait_seconds)
+        return wait_seconds > 0 and real(lock, wait_seconds=wait_seconds)
 
     monkeypatch.setattr(FileLock, "try_acquire", busy)
     caplog.set_level(logging.INFO)
     assert is_right(load_pixels(samples, SPEC, root=tmp_path), samples, SPEC)
-    assert waits == [False, True] and "waiting" in caplog.text
+    assert waits == [0, math.inf] and "waiting" in caplog.text
 
 
 def test_the_command_line_lists_the_sets(

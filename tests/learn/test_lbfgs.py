@@ -9,7 +9,7 @@ from sharpeye.errors import DivergedError
 from sharpeye.learn.heads import logistic
 from sharpeye.learn.heads.lbfgs import minimize_lbfgs
 from sharpeye.learn.heads.logistic import fit_logistic
-from sharpeye.learn.heads.ridge import Basis, decompose
+from sharpeye.learn.heads.ridge import Projection, decompose
 
 
 def test_a_quadratic_has_its_known_minimum() -> None:
@@ -49,6 +49,6 @@ def test_features_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(logistic, "_MAX_SCIPY_PARAMETERS", 0)
     ones = np.ones(4)
     points = np.array([[1.0], [np.nan], [2.0], [0.5]], np.float32)
-    basis = Basis(np.zeros(1), 1.0, np.ones((1, 1), np.float32), np.ones(1), points, ones)
+    basis = Projection(np.ones(1), points, ones)
     with pytest.raises(DivergedError):
         fit_logistic(basis, np.array([0, 1, 0, 1]), 2, l2=1e-3)

@@ -44,7 +44,7 @@ def convert(name: str, weights: str, *, size: str, out: str) -> str:
         raise MissingExtra("onnx", "train", f"preparing {name}") from None
     file = Path(weights)
     try:
-        return _convert(file, name, size, out)
+        return _convert(file, name, size=size, out=out)
     except (SharpEyeError, OSError, MemoryError):
         raise
     except Exception as error:  # of onnx, NumPy or protobuf, for a graph that makes no sense
@@ -52,7 +52,7 @@ def convert(name: str, weights: str, *, size: str, out: str) -> str:
         raise ModelError(f"{file} is not a graph of {name}, or is damaged: {reason}") from None
 
 
-def _convert(file: Path, name: str, size: str, out: str) -> str:
+def _convert(file: Path, name: str, *, size: str, out: str) -> str:
     import onnx
 
     spec = get_spec(name)
