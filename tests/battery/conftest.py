@@ -72,7 +72,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+def tally(request: pytest.FixtureRequest, tier: Tier) -> Iterator[Tally]:
     """The count of this program's cases; the test fails at its end if a case failed."""
     title = (request.function.__doc__ or request.node.name).splitlines()[0].rstrip(".")
     tally, started = Tally(title), time.perf_counter()
@@ -82,4 +82,5 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     print(f"\n{title}: {tally.passed} of {tally.tried} passed, seed {seed}")
     if tally.failures:
         pytest.fail(tally.text(), pytrace=False)
-    assert tally.tried or tally.skipped, "no case was tried"
+    # Some programs are too long for the small tier.
+    assert tally.tried or tally.skipped or tier.name == "small", "no case was tried"

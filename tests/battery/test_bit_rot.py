@@ -192,8 +192,8 @@ def test_damaged_features(
         assert run(["cache", "info"]) == 0
         return computed > 0
 
-    damage_each(tally, segment, tier.count(20, 300, 600), random, check)
-    damage_each(tally, store.folder / "key.json", tier.count(5, 50, 100), random, check)
+    damage_each(tally, segment, tier.count(20, 600, 1200), random, check)
+    damage_each(tally, store.folder / "key.json", tier.count(5, 100, 200), random, check)
 
 
 def test_damaged_splits(
@@ -229,7 +229,7 @@ def test_damaged_splits(
             assert not warnings.messages, "it warns again"
         return noticed
 
-    damage_each(tally, cache.path, tier.count(20, 250, 600), random, check)
+    damage_each(tally, cache.path, tier.count(20, 400, 1000), random, check)
 
 
 def test_damaged_pixels(
@@ -252,8 +252,8 @@ def test_damaged_pixels(
             raise LossError("other pixels")
         return any("damaged" in message for message in warnings.messages)
 
-    damage_each(tally, file, tier.count(10, 150, 400), random, check)
-    damage_each(tally, file.with_suffix(".json"), tier.count(10, 100, 300), random, check)
+    damage_each(tally, file, tier.count(10, 250, 500), random, check)
+    damage_each(tally, file.with_suffix(".json"), tier.count(10, 150, 300), random, check)
 
 
 def test_damaged_backbones(
@@ -286,8 +286,8 @@ def test_damaged_backbones(
             raise LossError("another graph")
         return any("damaged" in message for message in warnings.messages)
 
-    damage_each(tally, expected.graph_file, tier.count(10, 100, 200), random, check)
-    damage_each(tally, record, tier.count(10, 150, 300), random, check)
+    damage_each(tally, expected.graph_file, tier.count(10, 200, 300), random, check)
+    damage_each(tally, record, tier.count(10, 300, 600), random, check)
 
 
 def test_trainings_on_damaged_caches(

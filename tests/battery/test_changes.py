@@ -256,7 +256,7 @@ def test_changes_during_a_command(
     model = sharpeye.load(trained)
     share_backbones(session_cache, cache)
     changes = tried_changes(tally)
-    for number in range(tier.count(small=5, battery=65, full=390)):
+    for number in range(tier.count(small=3, battery=65, full=390)):
         command = COMMANDS[number % len(COMMANDS)]
         change = changes[int(random.integers(len(changes)))]
         moment = int(random.integers(OPENS[command]))
@@ -297,7 +297,7 @@ def test_changes_between_two_trainings(
     """A training after a change, with the cache of the one before, against one without a cache."""
     random = np.random.default_rng(seed)
     names = tried_changes(tally)
-    for number in range(tier.count(small=1, battery=len(names), full=3 * len(names))):
+    for number in range(tier.count(small=0, battery=len(names), full=3 * len(names))):
         # The change that nothing but the bytes can show comes first.
         change = (
             names[(number + 3) % len(names)] if number else "replaced with size and time unchanged"

@@ -143,7 +143,7 @@ def test_killed_lock_holders(
 ) -> None:  # fmt: skip
     """SIGKILL of a training that holds locks while others wait for them or come next."""
     random = np.random.default_rng(seed)
-    for number in range(tier.count(small=1, battery=12, full=50)):
+    for number in range(tier.count(small=0, battery=12, full=50)):
         with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
             if number % 3 == 0:
                 seconds = check_waiting(races, data, trained, warm, folder)

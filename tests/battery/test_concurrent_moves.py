@@ -63,7 +63,7 @@ def test_moves_of_the_same_images(
 ) -> None:
     """`relabel` and `check --quarantine` at once on one folder: no image is lost or doubled."""
     random = np.random.default_rng(seed)
-    for number in range(tier.count(small=5, battery=50, full=200)):
+    for number in range(tier.count(small=2, battery=110, full=200)):
         kinds = MOVERS[number % len(MOVERS)]
         with round_of(tally, f"{number}: {kinds}", tmp_path / str(number), warm) as folder:
             photos = hard_photos(folder / "photos", per_class=6)
@@ -103,7 +103,7 @@ def test_the_studio_beside_commands(
     tally: Tally, tier: Tier, races: RaceServer, trained: Path, warm: Path, tmp_path: Path
 ) -> None:
     """The studio moves and lists what commands move and write at the same time."""
-    for number in range(tier.count(small=1, battery=10, full=30)):
+    for number in range(tier.count(small=0, battery=20, full=30)):
         with round_of(tally, f"{number}", tmp_path / str(number), warm) as folder:
             photos = shutil.copytree(trained.parent / "hard", folder / "hard")
             home = folder / "home"

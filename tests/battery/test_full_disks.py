@@ -322,10 +322,10 @@ def test_full_disks(tally: Tally, tier: Tier, inputs: Inputs, warm: Path, tmp_pa
     disks = SmallDiskRunner(inputs, warm, tmp_path / "disks")
     fixed = Scenario("export {run} -f onnx --fixed -o {out}/m.onnx")
     plan = [
-        ("train", SCENARIOS["train"], "output", tier.count(0, 12, 20)),
-        ("train", SCENARIOS["train"], "cache", tier.count(0, 8, 20)),
+        ("train", SCENARIOS["train"], "output", tier.count(0, 20, 40)),
+        ("train", SCENARIOS["train"], "cache", tier.count(0, 20, 40)),
         ("train --overwrite", SCENARIOS["train --overwrite"], "output", tier.count(0, 4, 20)),
-        ("export --fixed", fixed, "TMPDIR", tier.count(0, 6, 20)),
+        ("export --fixed", fixed, "TMPDIR", tier.count(0, 20, 40)),
         ("relabel --copy", SCENARIOS["relabel --copy"], "output", tier.count(0, 3, 20)),
         ("augment", SCENARIOS["augment"], "output", tier.count(0, 4, 20)),
         ("collect import", SCENARIOS["collect import"], "output", tier.count(0, 3, 20)),

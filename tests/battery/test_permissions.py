@@ -455,8 +455,6 @@ SURROUNDINGS = (
         "deleted current folder",
         TRAIN,
         make_current_folder,
-        (5,),
-        "the current folder does not exist",
         cwd="out/gone",
         preexec=remove_current_folder,
     ),

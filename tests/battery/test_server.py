@@ -304,7 +304,7 @@ def test_valid_clients_beside_attackers(
     image = (trained.parent / "hard" / "ash" / "ash1.png").read_bytes()
     protocols = Protocols(image)
     clients = tier.count(small=4, battery=16, full=100)
-    requests = tier.count(small=90, battery=6000, full=12_000)
+    requests = tier.count(small=90, battery=12_000, full=12_000)
     run_clients(server.port, protocols, clients=clients, requests=2 * clients)  # warms up
     idle = run_clients(server.port, protocols, clients=clients, requests=requests // 3)
     start, files = server.memory(), server.open_files()

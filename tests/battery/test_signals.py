@@ -84,7 +84,7 @@ def test_signals_at_random_moments(
     random = np.random.default_rng(seed)
     runs = uninterrupted(tally, commands, rounds, pool)
     kills: list[list[Kill]] = [[] for _ in runs]
-    for number in range(tier.count(3, 32, 120)):
+    for number in range(tier.count(1, 32, 120)):
         index = number % len(runs)
         kills[index].append(
             Kill(

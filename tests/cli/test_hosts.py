@@ -17,8 +17,10 @@ from runner import (
     environment,
     hard_photos,
     scores_of,
+    train_here,
 )
 from sharpeye.cli.app import run
+from sharpeye.core.inference import Backbone
 from sharpeye.errors import UsageError
 from sharpeye.learn.nets.backend import load_backend
 
@@ -286,15 +288,21 @@ def test_a_deleted_current_folder_is_no_error(trained: Path, cache: Path, tmp_pa
     assert done.stdout.startswith(f"{image}\t")
 
 
-def test_a_deleted_current_folder_is_named_where_it_is_needed(
+def test_a_deleted_current_folder_is_named_only_where_it_is_needed(
     trained: Path,
+    backbone: Backbone,
+    session_cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("SHARPEYE_CACHE", str(session_cache))
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert run(["train", str(trained.parent / "hard"), "-o", str(tmp_path / "run")]) == 5
+    photos = trained.parent / "hard"
+    assert train_here(photos, tmp_path / "run") == 0
+    capsys.readouterr()
+    assert run(["train", str(photos)]) == 5  # Its run would be written into the current folder.
     message = "error: the current folder does not exist any more; change to another one"
     assert capsys.readouterr().err.splitlines()[-1] == message

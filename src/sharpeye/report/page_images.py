@@ -99,5 +99,6 @@ def _overlay(image: Image.Image, heat: Floats, *, tiny: bool) -> Image.Image:
 def _data_address(image: Image.Image, *, tiny: bool) -> str:
     buffer, kind = io.BytesIO(), "png" if tiny else "jpeg"
     options = {} if tiny else {"quality": _QUALITY, "optimize": True}
-    image.save(buffer, kind, **options)
+    # A copy: Pillow asks for the current folder, which may be gone, to save an image from a file.
+    image.copy().save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

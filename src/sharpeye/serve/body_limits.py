@@ -114,24 +114,24 @@ class _Body:
     async def _receive_in_time(self) -> Message:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        remaining = self._limits.rate_seconds - self._recent_seconds
+        rate_end = started + self._limits.rate_seconds - self._recent_seconds
         try:
             if self.refusal is not None:
                 raise self.refusal
-            async with asyncio.timeout_at(min(self._deadline, started + remaining)) as timeout:
+            async with asyncio.timeout_at(min(self._deadline, rate_end)) as timeout:
                 self._timeout = timeout
                 return await self._receive()
         except TimeoutError:
             if self.refusal is None:
-                self.refusal = self._slow_refusal(loop.time())
+                self.refusal = self._slow_refusal(is_late=self._deadline <= rate_end)
             raise self.refusal from None
         finally:
             self._timeout = None
             self._recent_seconds += loop.time() - started
 
-    def _slow_refusal(self, now: float) -> RequestRefused:
+    def _slow_refusal(self, *, is_late: bool) -> RequestRefused:
         limits = self._limits
-        if now >= self._deadline:
+        if is_late:
             return RequestRefused(
                 408, f"the body did not arrive within {self._seconds:g} s", _CLOSE
             )
