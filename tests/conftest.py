@@ -1,6 +1,9 @@
 """What all tests share: a cache of their own, one real backbone, and a folder of images."""
 
+import contextlib
 import logging
+import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +40,7 @@ SLOW_TIMEOUT = 1800
 
 
 # The files that take longest come first, so that no process is left with one of them at the end.
-LONG_FILES = ("test_docs.py", "test_robust.py", "test_from_scratch.py", "test_train.py")
+LONG_FILES = ("test_docs.py", "test_from_scratch.py", "test_train.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,18 +86,33 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("session-cache")
 
 
-@pytest.fixture(scope="session")
-def backbone(session_cache: Path) -> Backbone:
-    """EfficientNet-Lite0 at 64 px as ONNX, made once a test run (about 4 s)."""
-    return load_backbone(
-        BackboneConfig("efficientnet_lite0", image_size=IMAGE_SIZE), root=session_cache
-    )
+def _load_once(
+    config: BackboneConfig, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Backbone:
+    """Convert a backbone once a test run: the processes of pytest-xdist have one parent folder."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    converted = load_backbone(config, root=folder / "shared-cache").graph_file.parents[1]
+
+    def link(source: str, target: str) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.link(source, target)
+
+    shutil.copytree(converted, cache / converted.name, copy_function=link, dirs_exist_ok=True)
+    return load_backbone(config, root=cache)
 
 
 @pytest.fixture(scope="session")
-def maps_backbone(session_cache: Path) -> Backbone:
+def backbone(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    """EfficientNet-Lite0 at 64 px as ONNX (about 4 s)."""
+    config = BackboneConfig("efficientnet_lite0", image_size=IMAGE_SIZE)
+    return _load_once(config, session_cache, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def maps_backbone(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     """MobileNetV2 0.35 at 64 px with its feature maps and random weights (about 6 s)."""
-    return load_backbone(MAPS, root=session_cache)
+    return _load_once(MAPS, session_cache, tmp_path_factory)
 
 
 def _make_photos(

@@ -301,7 +301,7 @@ sys.exit(max(codes, key=abs))
 
 def test_forks(tally: Tally, tier: Tier, data: Path, trained: Path, warm: Path) -> None:
     """Processes that are forked after `import sharpeye`, and after a prediction."""
-    for number in range(tier.count(small=1, battery=4, full=10)):
+    for number in range(tier.count(small=0, battery=4, full=10)):
         state = ("imported", "used")[number % 2]
         with tally.case(f"{number}: {state}"):
             arguments = [sys.executable, "-c", _FORK, state, str(trained)]

@@ -54,7 +54,9 @@ def test_hostile_requests(tally: Tally, tier: Tier, caplog: pytest.LogCaptureFix
     slowest = 0.0
     with client_of(StubModel(), settings()) as client:
         port = client.base_url.port or 0
-        for number in range(tier.count(len(names), battery=4 * len(names), full=40 * len(names))):
+        for number in range(
+            tier.count(len(names) // 3, battery=4 * len(names), full=40 * len(names))
+        ):
             name = names[number % len(names)]
             request = RAW_REQUESTS[name]
             with tally.case(f"{number}: {name}"):
@@ -167,8 +169,10 @@ def filled(headers: dict[str, str], port: int | None) -> dict[str, str]:
     return {name: value.format(port=port) for name, value in headers.items()}
 
 
-def test_access_to_the_server(tally: Tally) -> None:
+def test_access_to_the_server(tally: Tally, tier: Tier) -> None:
     """Host, Origin and Sec-Fetch headers, and tokens, at the server: who may predict."""
+    if tier.name == "small":  # tests/serve/test_access.py has the most of it
+        return
     rules = AccessRules(token=TOKEN)
     with (
         client_of(StubModel(), ServeSettings(MODEL)) as plain,
@@ -203,8 +207,12 @@ def test_access_to_the_server(tally: Tally) -> None:
             assert plain.get("/", headers=link).status_code == 200
 
 
-def test_writing_routes_of_the_studio(tally: Tally, cache: Path, tmp_path: Path) -> None:
+def test_writing_routes_of_the_studio(
+    tally: Tally, tier: Tier, cache: Path, tmp_path: Path
+) -> None:
     """Every route of the studio that writes, by pages of other sites and by foreign names."""
+    if tier.name == "small":  # tests/studio/test_studio_access.py has the most of it
+        return
     folder = hard_photos(tmp_path / "photos", per_class=2)
     with studio(folder, tmp_path) as running, running.client() as client:
         before, port = tree(folder), client.base_url.port

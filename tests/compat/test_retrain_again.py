@@ -179,6 +179,7 @@ def test_curves_of_an_earlier_run_outlive_a_killed_one(tmp_path: Path) -> None:
     assert tree(tmp_path) != before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_an_interrupted_one_leaves_the_earlier_and_says_how_to_go_on(
     first: Path, photos: Path, cache: Path
@@ -202,6 +203,7 @@ def test_an_interrupted_one_leaves_the_earlier_and_says_how_to_go_on(
     assert tree(first) == before
 
 
+@pytest.mark.slow
 def test_a_folder_beside_the_graph_is_no_run_directory(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

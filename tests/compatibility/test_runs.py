@@ -103,6 +103,7 @@ def test_an_old_run_is_evaluated_and_exported(
     assert Path("model.onnx").read_bytes() == Path("run_network/model.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_old_run_is_extended(folder: Path, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -106,7 +106,7 @@ def copied(image: Image.Image, file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"), [(recompressed, "near_copy"), (copied, "train")], ids=["near", "exact"]
 )
-@pytest.mark.parametrize("is_cached", [True, False])
+@pytest.mark.parametrize("is_cached", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_copies_of_training_images_are_seen_under_any_name(
     change: Callable[[Image.Image, Path], None],
     expected: str,
@@ -149,6 +149,7 @@ def photo_like(folder: Path, per_class: int, seed: int = 0) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_is_said_when_copies_cannot_be_looked_for(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock
 
 resource = pytest.importorskip("resource", reason="limits and signals of POSIX")
+pytestmark = pytest.mark.slow  # The small tier of tests/battery has faster siblings of all of them.
 SEED = 20260101
 STOPPED = "error: stopped; what was computed is kept: run the same command again to go on"
 END_WITHIN = 5.0  # seconds from a signal to the end of the process
@@ -115,7 +116,6 @@ def kill_moments(count: int, longest: float) -> list[float]:
     return [round((place + choose.random()) * step, 3) for place in range(count)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("delay", kill_moments(40, 2.4))
 def test_killed_at_any_moment(
     delay: float, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
@@ -176,7 +176,7 @@ def check_death(change: int, hard: Path, output: Path, cache: Path, undisturbed:
     assert temporaries(output.parent) == []
 
 
-@pytest.mark.parametrize("share", [0.1, pytest.param(0.6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("share", [0.1, 0.6])
 def test_power_gone_at_a_change_of_the_disk(
     share: float, changes: int, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -184,7 +184,6 @@ def test_power_gone_at_a_change_of_the_disk(
     check_death(1 + int(share * changes), hard, tmp_path / "run", warm, undisturbed)
 
 
-@pytest.mark.slow
 def test_power_gone_at_every_change_of_the_disk(
     changes: int, hard: Path, undisturbed: Path, session_cache: Path, tmp_path: Path
 ) -> None:
@@ -204,14 +203,7 @@ def test_power_gone_at_every_change_of_the_disk(
 
 @pytest.mark.parametrize(
     ("number", "delay"),
-    [
-        (signal.SIGINT, 0.25),
-        (signal.SIGTERM, 0.6),
-        pytest.param(signal.SIGINT, 0.0, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, 0.6, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 0.0, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 0.25, marks=pytest.mark.slow),
-    ],
+    [(number, delay) for number in (signal.SIGINT, signal.SIGTERM) for delay in (0.0, 0.25, 0.6)],
 )
 def test_stopped_by_a_signal(
     number: signal.Signals, delay: float, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
@@ -239,7 +231,6 @@ def test_stopped_by_a_signal(
     same_result(again, undisturbed)
 
 
-@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_what_it_had_computed(warm: Path, tmp_path: Path) -> None:
     many = hard_photos(tmp_path / "many", per_class=50)
     process = start(*train_args(many, tmp_path / "run", "--quiet"), cache=warm)
@@ -282,13 +273,12 @@ needs_proc = pytest.mark.skipif(
 
 
 @needs_proc
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [
         signal.SIGKILL,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        signal.SIGINT,
+        signal.SIGTERM,
     ],
 )
 def test_stopped_while_the_backbone_is_converted(
@@ -318,7 +308,6 @@ def test_stopped_while_the_backbone_is_converted(
 # --- several at once -----------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_two_trainings_on_one_cold_cache(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -348,7 +337,6 @@ def check_same_output(hard: Path, undisturbed: Path, warm: Path, folder: Path, c
         same_result(run_dir, undisturbed)
 
 
-@pytest.mark.slow
 def test_two_trainings_with_the_same_output(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -356,7 +344,6 @@ def test_two_trainings_with_the_same_output(
     check_same_output(hard, undisturbed, warm, tmp_path / "runs", 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 4] * 8)
 def test_many_trainings_with_the_same_output(
     count: int, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
@@ -365,7 +352,6 @@ def test_many_trainings_with_the_same_output(
     check_same_output(hard, undisturbed, warm, tmp_path / "runs", count)
 
 
-@pytest.mark.slow
 def test_an_output_that_is_held_ends_with_6_and_is_free_once_its_holder_is_gone(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -382,7 +368,6 @@ def test_an_output_that_is_held_ends_with_6_and_is_free_once_its_holder_is_gone(
 # --- the cache -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_features_and_split_can_be_deleted_between_runs(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -392,7 +377,6 @@ def test_features_and_split_can_be_deleted_between_runs(
     same_result(train_again(hard, tmp_path / "two"), undisturbed)
 
 
-@pytest.mark.slow
 def test_features_and_split_can_be_deleted_while_a_run_uses_them(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -410,7 +394,6 @@ def test_features_and_split_can_be_deleted_while_a_run_uses_them(
     same_result(tmp_path / "run", undisturbed)
 
 
-@pytest.mark.slow
 def test_the_whole_cache_can_be_deleted_while_a_run_uses_it(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -422,7 +405,6 @@ def test_the_whole_cache_can_be_deleted_while_a_run_uses_it(
     same_result(tmp_path / "run", undisturbed)
 
 
-@pytest.mark.slow
 def test_two_trainings_on_an_empty_cache_convert_once(
     hard: Path, undisturbed: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -443,9 +425,9 @@ def test_two_trainings_on_an_empty_cache_convert_once(
     "damage",
     [
         "bits",
-        pytest.param("the header", marks=pytest.mark.slow),
-        pytest.param("the end", marks=pytest.mark.slow),
-        pytest.param("all", marks=pytest.mark.slow),
+        "the header",
+        "the end",
+        "all",
     ],
 )
 def test_a_damaged_feature_segment_is_computed_again(
@@ -467,7 +449,6 @@ def test_a_damaged_feature_segment_is_computed_again(
     same_result(train_again(hard, tmp_path / "run"), undisturbed)
 
 
-@pytest.mark.slow
 def test_a_damaged_backbone_is_made_again(
     hard: Path, undisturbed: Path, cache: Path, session_cache: Path, tmp_path: Path
 ) -> None:
@@ -483,7 +464,6 @@ def test_a_damaged_backbone_is_made_again(
     assert graph.read_bytes() != data
 
 
-@pytest.mark.slow
 def test_a_cache_that_takes_no_features_costs_a_warning(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -504,7 +484,6 @@ def test_a_cache_that_cannot_be_made_ends_with_5(hard: Path, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.slow
 def test_a_torn_ledger_line_is_ignored(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -528,9 +507,9 @@ def limit_files(size: int) -> Callable[[], None]:
     "size",
     [
         600,
-        pytest.param(100_000, marks=pytest.mark.slow),
-        pytest.param(3_000, marks=pytest.mark.slow),
-        pytest.param(5_000_000, marks=pytest.mark.slow),
+        100_000,
+        3_000,
+        5_000_000,
     ],
 )
 def test_a_full_disk_ends_with_5_and_leaves_nothing_half_written(
@@ -556,7 +535,6 @@ def test_a_full_disk_ends_with_5_and_leaves_nothing_half_written(
 # --- the data change underfoot -------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_replaced_image_is_never_answered_for_by_the_cache(warm: Path, tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "hard")
     train_again(data, tmp_path / "first")
@@ -574,7 +552,6 @@ def test_a_replaced_image_is_never_answered_for_by_the_cache(warm: Path, tmp_pat
     same_result(train_again(data, tmp_path / "third"), run_dir)
 
 
-@pytest.mark.slow
 def test_images_deleted_while_a_run_reads_them_are_named(warm: Path, tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "many", per_class=80)
     process = start("train", data, "-o", tmp_path / "run", *SMALL, cache=warm)

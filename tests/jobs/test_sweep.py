@@ -682,6 +682,7 @@ def processes_with(text: str) -> list[str]:
     return [number for number in numbers if int(number) != os.getpid()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs Linux' /proc")
 @pytest.mark.parametrize(
     "number",

@@ -318,6 +318,7 @@ def chunk_bomb(count: int) -> Change:
     return change
 
 
+@pytest.mark.slow
 def test_a_file_that_the_library_cannot_bear_is_refused(tmp_path: Path) -> None:
     file = legacy(tmp_path / "x.h5", chunk_bomb(2**29))
     with pytest.raises(ModelError, match="is damaged") as caught:

@@ -99,7 +99,9 @@ def test_every_mode(client: httpx.Client, model: Model, tmp_path: Path, mode: st
         assert probs == pytest.approx(expected, abs=1e-6), name
 
 
-@pytest.mark.parametrize("format_", ORIENTED)
+@pytest.mark.parametrize(
+    "format_", [pytest.param(f, marks=[pytest.mark.slow] * (f != "JPEG")) for f in ORIENTED]
+)
 def test_every_orientation(
     client: httpx.Client, model: Model, tmp_path: Path, format_: str
 ) -> None:

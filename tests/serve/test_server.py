@@ -272,6 +272,7 @@ def test_names_that_urls_cannot_hold_are_refused(name: str) -> None:
         check_model_name(name)
 
 
+@pytest.mark.slow
 def test_verbose_prints_an_escaped_line_a_request(trained: Path, cache: Path) -> None:
     with serving(trained, "-v", cache=cache) as running:
         httpx.get(running.url + "/x%1b%5b31m%0aGET")
@@ -296,7 +297,7 @@ sys.exit(run([COMMAND, sys.argv[1], "--port", "0"]))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no nohup")
-@pytest.mark.parametrize("command", ["serve", "studio"])
+@pytest.mark.parametrize("command", ["serve", pytest.param("studio", marks=pytest.mark.slow)])
 def test_ignored_signals_stay_ignored(
     trained: Path, cache: Path, tmp_path: Path, command: str
 ) -> None:

@@ -86,6 +86,7 @@ def test_unfinished_requests_take_nothing_from_others(name: str) -> None:
             assert "sharpeye_requests_inside 0.0" in client.get("/metrics").text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNFINISHED)
 def test_unfinished_requests_end_after_a_time(name: str) -> None:
     limits = settings(header_seconds=0.15, rate_seconds=0.2)
@@ -228,6 +229,7 @@ def test_a_client_that_never_stops_sending_after_a_refusal_is_dropped() -> None:
         assert sent < 64 * 2**20
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_does_not_wait_for_slow_clients() -> None:
     with contextlib.ExitStack() as stack:
         with client_of(StubModel(), settings()) as client:

@@ -447,6 +447,7 @@ def test_a_box_out_of_the_image_is_cut(client: Client) -> None:
     assert made["objects"][0]["box"] == [0, 10, 80, 21]
 
 
+@pytest.mark.slow
 def test_thousands_of_images_are_listed_quickly(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     source = scene(root / "0.png", "red", SIZE, (5, 5, 50, 50), xml=True)
