@@ -15,6 +15,8 @@ demo: $(VENV)/.ready      ## train on real scanned digits, by the same road as o
 	$(RUN)/sharpeye sample digits demo/digits
 	$(RUN)/sharpeye train demo/digits --output demo/run
 
+# Hundreds of processes would compile the same modules anew.
+test test-all battery battery-full: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.ready      ## tests, without the slow ones, a process a core
 	$(RUN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
@@ -27,7 +29,6 @@ check: $(VENV)/.ready     ## lint, format, types, generated docs and picture, fi
 	$(RUN)/mypy
 	$(RUN)/python -m tools.make_docs --check
 	$(RUN)/python tools/draw_architecture.py --check
-	$(RUN)/python -m bench.stale
 	$(RUN)/python -m pytest -n0 tests/test_source_rules.py tests/test_vocabulary.py
 
 bench: $(VENV)/.ready     ## measure; writes bench/results/

@@ -225,12 +225,12 @@ def test_a_truncated_tiff_is_named_so(compression: str | None) -> None:
         ), missing
 
 
-@pytest.mark.parametrize("header", [b"P6 40 30 7", b"P5 40 30 4095", b"P3 40 30 255"])
+@pytest.mark.parametrize("header", [b"P6 400 300 7", b"P5 400 300 4095", b"P3 400 300 255"])
 def test_a_pnm_that_is_read_slowly_names_the_remedy(header: bytes) -> None:
-    data = header + b"\n" + (b"1 " if header[:2] == b"P3" else b"\1\2") * 40 * 30 * 3
-    assert decode(data, "x").size == (40, 30)
-    assert refusal(data, DecodeLimits(seconds=0.0001)) == (
-        "a PNM of 40 x 30 pixels takes longer than 0.0001 s to read, as its samples are plain "
+    data = header + b"\n" + (b"1 " if header[:2] == b"P3" else b"\1\2") * 400 * 300 * 3
+    assert decode(data, "x").size == (400, 300)
+    assert refusal(data, DecodeLimits(seconds=0.01)) == (
+        "a PNM of 400 x 300 pixels takes longer than 0.01 s to read, as its samples are plain "
         "numbers or have another largest value than 255; save it as PNG"
     )
 
