@@ -1,5 +1,6 @@
 """Work on several threads: in order, bounded, and over at the first error."""
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -111,5 +112,15 @@ def test_dropping_a_stream_waits_for_no_thread() -> None:
     resume.set()
 
 
+@pytest.fixture(autouse=True)
+def earlier_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of an earlier test may keep its stream, and so its threads, until it is collected."""
+    monkeypatch.setattr(sys.modules[__name__], "_EARLIER", {*threading.enumerate()})
+
+
+_EARLIER: set[threading.Thread] = set()
+
+
 def workers_alive() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("sharpeye")]
+    threads = {*threading.enumerate()} - _EARLIER
+    return [thread.name for thread in threads if thread.name.startswith("sharpeye")]
