@@ -114,7 +114,7 @@ def test_dropping_a_stream_waits_for_no_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def earlier_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of an earlier test may keep its stream, and so its threads, until it is collected."""
+    """An error of an earlier test may keep its stream and its threads until it is collected."""
     monkeypatch.setattr(sys.modules[__name__], "_EARLIER", {*threading.enumerate()})
 
 
