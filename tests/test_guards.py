@@ -200,6 +200,13 @@ def test_every_error_is_drawn_with_its_exit_code() -> None:
         assert kinds[name].__module__ == "sharpeye.errors", f"{name} belongs into errors.py"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_message_is_one_line_whatever_a_name_holds(end: str) -> None:
+    for error in (errors.DataError(f"no {end}image"), errors.ImageReadError(f"a{end}b", "damaged")):
+        assert len(str(error).splitlines()) == 1
+        assert end.encode("unicode_escape").decode() in str(error)
+
+
 def test_every_error_class_says_when_it_is_raised() -> None:
     for kind in error_classes():
         assert kind.__doc__, kind.__name__

@@ -20,13 +20,22 @@ A message says on one line what is required, what is allowed, what was received 
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# Where `str.splitlines` ends a line.
+_LINE_ENDS = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
 class SharpEyeError(Exception):
     """Base of all errors below."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, on one line also where a name in it holds the end of one."""
+        message = super().__str__()
+        return _LINE_ENDS.sub(lambda end: end[0].encode("unicode_escape").decode(), message)
 
 
 class UsageError(SharpEyeError, ValueError):
