@@ -8,8 +8,9 @@ from runner import tree
 from sharpeye.core.config import Config
 from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.errors import BusyError, DataError, EnvironmentFault, UsageError
-from sharpeye.runs import layout
+from sharpeye.runs import layout, run_folder
 from sharpeye.runs.run_directory import Run, RunWriter
+from sharpeye.runs.run_folder import IfExists
 
 
 @pytest.fixture
@@ -170,6 +171,27 @@ def test_a_finished_run_is_an_error_that_says_what_to_do(run: Run) -> None:
     before = tree(run.path)
     with pytest.raises(UsageError, match="--overwrite replaces it, or choose another --output"):
         RunWriter(run.path)
+    assert tree(run.path) == before
+
+
+@pytest.mark.parametrize("if_exists", ["error", "number"])
+def test_a_run_that_another_one_finished_meanwhile_holds_no_lock(
+    run: Run, if_exists: IfExists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is free when this run looks, and finished when it has the lock."""
+    before, state, looks = tree(run.path), run_folder._state, []
+
+    def first_free(path: Path) -> str:
+        looks.append(path)
+        return "free" if len(looks) == 1 else state(path)
+
+    monkeypatch.setattr(run_folder, "_state", first_free)
+    if if_exists == "error":
+        with pytest.raises(UsageError, match="holds a finished run"):
+            RunWriter(run.path)
+    else:
+        with RunWriter(run.path, if_exists=if_exists) as run_dir:
+            assert run_dir.path.name == "run-2"
     assert tree(run.path) == before
 
 

@@ -93,15 +93,19 @@ class RunFolder:
             _clear(self.path)
         elif not success:
             _remove_temporaries(self.path)
-        with contextlib.suppress(OSError):
-            (self.final_path / layout.LOCK).unlink()
-        self._lock.release()
+        self._release_lock()
         if not (success or keep):
             for folder in self._created:
                 with contextlib.suppress(OSError):  # another run may already use it
                     folder.rmdir()
         elif self.path != self.final_path:
             self._rename(success)
+
+    def _release_lock(self) -> None:
+        """Release the lock and leave no file of it; it is deleted while it is held."""
+        with contextlib.suppress(OSError):
+            self._lock.path.unlink()
+        self._lock.release()
 
     def _rename(self, success: bool) -> None:
         if success:
@@ -123,7 +127,7 @@ class RunFolder:
             raise UsageError(_describe(path))
         self._lock_new(path)
         if _state(path) != "free":  # another run has finished in the meantime
-            self._lock.release()
+            self._release_lock()
             raise UsageError(_describe(path))
 
     def _claim_replaceable(self, path: Path) -> None:
@@ -142,7 +146,7 @@ class RunFolder:
                     if path != requested:
                         log.info("%s; this one is written to %s", _describe(requested, ""), path)
                     return path
-                self._lock.release()
+                self._release_lock()
         raise UsageError(f"no name is free for {requested}")
 
     def _lock_new(self, path: Path) -> None:
