@@ -79,12 +79,15 @@ def decode_file(file: str, idle: int) -> dict[str, Any]:
     pixels = None
     try:
         data = read_file(Path(file), file)
-        pixels = np.asarray(decode(data, file))
+        image = decode(data, file)
+        result["peak"] = max(_status("VmHWM") - idle, 0)
+        pixels = np.asarray(image)
     except ImageReadError as error:
         result |= {"reason": error.reason, "transient": error.transient}
     faulthandler.cancel_dump_traceback_later()
     result["seconds"] = time.process_time() - started
-    result |= {"peak": max(_status("VmHWM") - idle, 0), "events": [*_events]}
+    result.setdefault("peak", max(_status("VmHWM") - idle, 0))
+    result["events"] = [*_events]
     if pixels is not None:
         result["pixels"] = digest_pixels(pixels)
         reference = pillow_pixels(data) if pixels.size < _MAX_COMPARED else None

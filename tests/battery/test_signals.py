@@ -168,7 +168,8 @@ def test_killed_children(
         with tally.case(f"{name}, {how.name}, {number}"):
             words = [word.format(f"{name}{number}") for word in lines[name]]
             ended = _kill_child(words, how, place, delay=float(random.uniform(0, 2)))
-            ended.check({0, 5})
+            # A sweep goes on with its other trials; 8 says that none of them gave a result.
+            ended.check({0, 5, 8} if name == "sweep" else {0, 5})
             if ended.code == 5:
                 assert "ended" in ended.err or "killed" in ended.err, ended.err
             require_clean(place)
@@ -235,7 +236,7 @@ def test_limits(tally: Tally, tier: Tier, request: pytest.FixtureRequest) -> Non
         for words in lines:
             output = f"{words[0]}-{name.replace(' ', '-')}"
             if preexec is _limit_processes:
-                if os.geteuid() != 0:
+                if os.geteuid() != 0 or not _can_limit_processes():
                     tally.skip()
                     continue
                 os.chmod(place, 0o755)

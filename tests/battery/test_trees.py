@@ -134,7 +134,16 @@ def test_all_obstacles_at_once(
             case.make(folder)
     if tier.name != "small":
         with tally.case("train on all of them"), ended_within(120):
-            command = ("train", root, "-o", tmp_path / "run", "--splits", "none", *SMALL)
+            command = (
+                "train",
+                root,
+                "-o",
+                tmp_path / "run",
+                "--splits",
+                "none",
+                "--drop-small",
+                *SMALL,
+            )
             check_printed(run(*command).check({0}))
     roots = {"no UTF-8": os.fsdecode(b"photos\xff\n"), "a dash": "-x", "a line feed": "a\nb"}
     roots |= {"an escape": "\x1b[31m", "a script": "<script>alert(1)<", "an option": "--help"}

@@ -178,7 +178,7 @@ _hdf5(
 )
 _hdf5("parent", lambda group, folder: group.attrs.modify("weight_names", ["../../k"]))
 _hdf5("absolute", lambda group, folder: group.attrs.modify("weight_names", ["/etc/passwd"]))
-_hdf5("no_text", lambda group, folder: group.attrs.modify("weight_names", np.arange(3)))
+_hdf5("no_text", lambda group, folder: group.attrs.create("weight_names", np.arange(3)))
 
 
 def _pipe(folder: Path) -> Path:
