@@ -100,7 +100,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "ood_share_retrain": _ratio(
         "ood_share",
-        _RETRAIN,
+        ("bench/retrain.py", *_RETRAIN),
         "out-of-distribution statistics, share of `retrain` of 1,000 images, warm caches",
     ),
     "ood_share_train": _ratio(

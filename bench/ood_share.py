@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.images import write_photos
 from bench.measure import report, spread, time_process
+from bench.retrain import retrain_flags
 
 WARM = 5
 GOAL = "<= 0.15"
@@ -24,20 +25,6 @@ def main() -> None:
         for name in ("train", "1000"):
             arguments = ["train", str(folder / name), "--quiet", "--overwrite"]
             measure(name, [*arguments, "--output", str(folder / f"run_{name}")], folder)
-
-
-def retrain_flags(photos: Path, out: Path) -> list[str]:
-    return [
-        "retrain",
-        "--quiet",
-        f"--image_dir={photos}",
-        "--architecture=mobilenet_0.50_224",
-        "--weights=random",
-        "--how_many_training_steps=4000",
-        f"--output_graph={out}/graph.pb",
-        f"--output_labels={out}/labels.txt",
-        f"--summaries_dir={out}/logs",
-    ]
 
 
 def measure(name: str, arguments: list[str], folder: Path) -> None:

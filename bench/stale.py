@@ -32,12 +32,22 @@ def main() -> int:
     return 1 if problems else 0
 
 
+def was_measured(name: str) -> bool:
+    return (RESULTS / f"{name}.json").exists()
+
+
+def read_result(name: str) -> dict[str, Any]:
+    """The content of `bench/results/NAME.json`."""
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return result
+
+
 def missing_entries() -> Iterator[str]:
     """Figures that were not measured, and results that lack what a figure needs."""
     yield from (
         f"{name}: not measured; {how_to_measure(name)}"
         for name in FIGURES
-        if not (RESULTS / f"{name}.json").exists()
+        if not was_measured(name)
     )
     for file in sorted(RESULTS.glob("*.json")):
         if file.stem == RECORDS:
@@ -45,7 +55,7 @@ def missing_entries() -> Iterator[str]:
         if file.stem not in FIGURES:
             yield f"{file.name}: the figure is not in bench/catalogue.py"
             continue
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = read_result(file.stem)
         missing = [key for key in REQUIRED if not result.get(key)]
         if missing:
             yield f"{file.name}: without {', '.join(missing)}; {how_to_measure(file.stem)}"
@@ -57,10 +67,9 @@ def stale_figures() -> Iterator[str]:
     """One text for each figure whose code has changed without a line that says it is neutral."""
     neutral = read_neutral()
     for name, figure in FIGURES.items():
-        file = RESULTS / f"{name}.json"
-        if not file.exists():
+        if not was_measured(name):
             continue
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = read_result(name)
         digest = digest_of(figure.all_paths)
         if result.get("digest") == digest:
             if name in neutral:

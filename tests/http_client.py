@@ -113,6 +113,23 @@ class RunningServer:
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    @contextlib.contextmanager
+    def peak_memory(self) -> Iterator[list[int]]:
+        """Sample the resident bytes; the list's only item is the largest."""
+        stop, peak = threading.Event(), [self.memory()]
+
+        def sample() -> None:
+            while not stop.wait(0.02):
+                peak[0] = max(peak[0], self.memory())
+
+        thread = threading.Thread(target=sample)
+        thread.start()
+        try:
+            yield peak
+        finally:
+            stop.set()
+            thread.join()
+
 
 @contextlib.contextmanager
 def serving(

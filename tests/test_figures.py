@@ -124,7 +124,7 @@ def test_a_page_quotes_the_value_that_was_measured() -> None:
 
 
 def test_two_machines_never_share_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figure_tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(stale, "RESULTS", tmp_path)
     for name, machine in (("a", "2 cores"), ("b", "16 cores"), ("c", "2 cores")):
         about = {"machine": machine, "versions": {"python": "3.11"}, "commit": f"{name}{name}"}
         (tmp_path / f"{name}.json").write_text(json.dumps(about))

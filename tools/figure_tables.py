@@ -1,11 +1,10 @@
 """The tables of measured figures in README and docs. Two machines never share a table."""
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from bench.catalogue import FIGURES
-from bench.stale import RECORDS, RESULTS
+from bench.stale import RECORDS, read_result, was_measured
 
 Row = Callable[[str, dict[str, Any]], list[str]]
 
@@ -47,8 +46,8 @@ def by_machine(names: Iterable[str], rows_of: Row, head: tuple[str, ...]) -> lis
     """A table for each machine on which one of the figures was measured, in order."""
     by_name: dict[str, list[str]] = {}
     for name in names:
-        if (RESULTS / f"{name}.json").exists():
-            result = result_of(name)
+        if was_measured(name):
+            result = read_result(name)
             lines = [f"| {line} | {result.get('commit', '?')} |" for line in rows_of(name, result)]
             by_name.setdefault(machine_of(result), []).extend(lines)
     tables = [
@@ -61,11 +60,6 @@ def by_machine(names: Iterable[str], rows_of: Row, head: tuple[str, ...]) -> lis
 def machine_of(result: dict[str, Any]) -> str:
     """Machine and Python version, as the line above a table."""
     return f"{result['machine']}, Python {result['versions']['python']}"
-
-
-def result_of(name: str) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return result
 
 
 def measured_row(name: str, result: dict[str, Any]) -> list[str]:
@@ -182,9 +176,9 @@ def path_rows(_: str, result: dict[str, Any]) -> list[str]:
 
 def battery_table() -> list[str]:
     """A row for each program of the battery, and what all of them found together."""
-    if not (RESULTS / "battery.json").exists():
+    if not was_measured("battery"):
         return ["Not measured yet."]
-    result = result_of("battery")
+    result = read_result("battery")
     kinds = ("tracebacks", "losses", "hangs", "others")
     head = ("program", "tried", "passed", "skipped", "failed", "seconds", "figures")
     lines = []
@@ -210,10 +204,9 @@ def battery_table() -> list[str]:
 
 def choices_table() -> list[str]:
     """What decided between a library and own code; single experiments, each with its commit."""
-    records = json.loads((RESULTS / f"{RECORDS}.json").read_text(encoding="utf-8"))
     lines = [
         f"| {record['subject']} | {record['decision']} | {record['text']} | {record['commit']} |"
-        for record in records.values()
+        for record in read_result(RECORDS).values()
         if "decision" in record
     ]
     return ["| subject | decision | measurement | commit |", "|---|---|---|---|", *lines]

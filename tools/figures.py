@@ -10,14 +10,12 @@ A page quotes a figure in one of four ways; `make docs` writes what stands betwe
 A mark of the first two kinds must not begin a line, where Markdown would take it for a block.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.catalogue import FIGURES
-from bench.stale import RECORDS, RESULTS
-from tools import figure_tables
+from bench.stale import RECORDS, read_result, was_measured
 
 _VALUE = re.compile(r"(<!-- figure: ([^|>]+) \| ([^|>]+) \| (\S+) -->)(.*?)(<!-- / -->)", re.S)
 _AT_LINE_START = re.compile(r"^(?:[-*] )?<!-- (?:figure|record): .*$", re.M)
@@ -25,7 +23,7 @@ _RECORD = re.compile(r"(<!-- record: (\S+) -->)(.*?)(<!-- / -->)", re.S)
 
 
 def with_figures(text: str, blocks: Mapping[str, Iterable[str]]) -> str:
-    """A page with all its figures as `bench/results/` has them, and with further blocks.
+    """A page with its figures as `bench/results/` has them, and with blocks of lines by name.
 
     Raises:
         ValueError: a mark of a value or of a record begins a line.
@@ -33,7 +31,7 @@ def with_figures(text: str, blocks: Mapping[str, Iterable[str]]) -> str:
     if wrong := _AT_LINE_START.search(text):
         raise ValueError(f"a mark begins this line: {wrong[0]}")
     used = sorted({match[2] for match in _VALUE.finditer(text) if was_measured(match[2])})
-    blocks = {**figure_tables.tables(), **blocks, "sources": source_table(used)}
+    blocks = {**blocks, "sources": source_table(used)}
     for name, lines in blocks.items():
         marks = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- /{name} -->)"
         table = "\n".join(lines)
@@ -48,19 +46,15 @@ def value_of(name: str, path: str, spec: str) -> str:
     """One value of a result; `path` has its keys, `spec` is Python's format (`.0%` has a space)."""
     if not was_measured(name):
         return "?"
-    value: Any = figure_tables.result_of(name)
+    value: Any = read_result(name)
     for key in path.split("/"):
         value = value[int(key)] if isinstance(value, list) else value[key]
     return format(value, spec).replace("%", " %")
 
 
-def was_measured(name: str) -> bool:
-    return (RESULTS / f"{name}.json").exists()
-
-
 def record_text(name: str, before: str) -> str:
     """The text of a single experiment, with its commit; as it was if only line breaks differ."""
-    record = json.loads((RESULTS / f"{RECORDS}.json").read_text(encoding="utf-8"))[name]
+    record = read_result(RECORDS)[name]
     text = f"{record['text']} ({record['commit']})"
     return before if before.split() == text.split() else text
 
@@ -69,7 +63,7 @@ def source_table(names: Iterable[str]) -> list[str]:
     """Commit, machine and command of each figure whose values a page quotes."""
     rows = []
     for name in names:
-        result = figure_tables.result_of(name)
+        result = read_result(name)
         about = f"{result.get('commit', '?')} | {result['date'][:10]} | {result['machine']}"
         rows.append(f"| {name} | `python -m bench.{FIGURES[name].command}` | {about} |")
     return ["| figure | measured by | commit | date | machine |", "|---|---|---|---|---|", *rows]

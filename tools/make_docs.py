@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import typer
+from tools.figure_tables import tables
 from tools.figures import with_figures
 
 from sharpeye import errors
@@ -28,9 +29,10 @@ def main() -> int:
         DOCS / "config.md": config_page(),
         DOCS / "exit-codes.md": errors_page(),
     }
+    blocks = {**tables(), "program": program()}
     for page in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
         if page not in pages:
-            pages[page] = with_figures(read(page), {"program": program()})
+            pages[page] = with_figures(read(page), blocks)
     stale = [page for page, text in pages.items() if read(page) != text]
     if "--check" in sys.argv:
         if stale:

@@ -22,7 +22,12 @@ from typing import Any
 
 import pytest
 
+from battery.killed_commands import KillRounds, ServerPool
+from battery.race_server import RaceServer
 from battery.tally import TIERS, Tally, Tier
+from loopback import Loopback, serving
+from runner import share_backbones
+from sharpeye.core.inference import Backbone
 
 # Seconds that one program may take.
 TIMEOUTS = {"small": 120, "battery": 900, "full": 6 * 3600}
@@ -84,3 +89,37 @@ def tally(request: pytest.FixtureRequest, tier: Tier) -> Iterator[Tally]:
         pytest.fail(tally.text(), pytrace=False)
     # Some programs are too long for the small tier.
     assert tally.tried or tally.skipped or tier.name == "small", "no case was tried"
+
+
+# --- what several programs need ------------------------------------------------------------------
+
+
+@pytest.fixture
+def warm(backbone: Backbone, session_cache: Path, cache: Path) -> Path:
+    """A cache with the backbone and nothing else."""
+    return share_backbones(session_cache, cache)
+
+
+@pytest.fixture(scope="module")
+def races(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaceServer]:
+    with RaceServer(tmp_path_factory.mktemp("races")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pool(request: pytest.FixtureRequest) -> Iterator[ServerPool]:
+    """One server in the small tier, whose tests run beside others; else one a core."""
+    with ServerPool(1 if _option(request.config, "tier") == "small" else 2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def rounds(tmp_path: Path) -> KillRounds:
+    return KillRounds(tmp_path)
+
+
+@pytest.fixture
+def downloads() -> Iterator[Loopback]:
+    """A server on loopback, from which commands download."""
+    with serving() as loopback:
+        yield loopback

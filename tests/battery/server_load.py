@@ -17,7 +17,6 @@ import numpy as np
 
 from battery.http_attacks import CHUNKED, FORM, GET, POST, exchange, form, part, with_length
 from hostile_server import png_bomb
-from http_client import RunningServer
 
 MODEL = "trees"
 PACE = 0.05  # seconds between the requests of an attacker: both sides share few cores
@@ -222,21 +221,3 @@ class Attackers:
 
     def _connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
-
-
-@contextlib.contextmanager
-def peak_memory(running: RunningServer) -> Iterator[list[int]]:
-    """Sample the resident bytes; the list's only item is the largest."""
-    stop, peak = threading.Event(), [running.memory()]
-
-    def sample() -> None:
-        while not stop.wait(0.05):
-            peak[0] = max(peak[0], running.memory())
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        thread.join()

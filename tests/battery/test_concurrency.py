@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,7 @@ from battery.processes import run_process
 from battery.race_checks import check_cache, check_result, check_same, round_of, train
 from battery.race_server import RaceServer, command
 from battery.tally import LossError, Tally, Tier
-from runner import environment, share_backbones, tree
-from sharpeye.core.inference import Backbone
+from runner import environment, tree
 from sharpeye.core.storage import FileLock
 
 OLD_CACHE = Path(__file__).parents[1] / "compatibility" / "0.1.0" / "cache"
@@ -28,22 +26,10 @@ MAX_RECOVERY_SECONDS = 5.0
 DAY = 24 * 3600
 
 
-@pytest.fixture(scope="module")
-def races(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaceServer]:
-    with RaceServer(tmp_path_factory.mktemp("races")) as server:
-        yield server
-
-
 @pytest.fixture
 def data(trained: Path) -> Path:
     """The images of the serial run, with which all results are compared."""
     return trained.parent / "hard"
-
-
-@pytest.fixture
-def warm(backbone: Backbone, session_cache: Path, cache: Path) -> Path:
-    """A cache with the backbone and nothing else."""
-    return share_backbones(session_cache, cache)
 
 
 # --- trainings ------------------------------------------------------------------------------------

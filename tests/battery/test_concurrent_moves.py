@@ -7,30 +7,15 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from battery.race_checks import check_result, check_same, round_of, train
 from battery.race_server import RaceServer, command
 from battery.tally import HangError, LossError, Tally, Tier
-from runner import environment, hard_photos, share_backbones, temporaries
-from sharpeye.core.inference import Backbone
+from runner import environment, hard_photos, temporaries
 from studios import Studio, studio_in_thread
-
-
-@pytest.fixture(scope="module")
-def races(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaceServer]:
-    with RaceServer(tmp_path_factory.mktemp("races")) as server:
-        yield server
-
-
-@pytest.fixture
-def warm(backbone: Backbone, session_cache: Path, cache: Path) -> Path:
-    """A cache with the backbone and nothing else."""
-    return share_backbones(session_cache, cache)
 
 
 def contents(*folders: Path) -> Counter[str]:

@@ -1,6 +1,6 @@
 """Commands that are killed, at random moments and at chosen calls, and a power that fails."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from battery.killed_commands import (
 )
 from battery.tally import Tally, Tier
 from battery.writing_commands import Commands, WritingCommand
-from loopback import Loopback, serving
+from loopback import Loopback
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="processes are forked and looked up in Linux' /proc"
@@ -25,35 +25,20 @@ pytestmark = pytest.mark.skipif(
 Rounds = list[tuple[WritingCommand, Uninterrupted]]
 
 
-@pytest.fixture(scope="module")
-def pool(request: pytest.FixtureRequest) -> Iterator[ServerPool]:
-    """One server in the small tier, whose tests run beside others; else one a core."""
-    small = request.config.getoption("tier", "small") == "small"
-    with ServerPool(1 if small else 2) as pool:
-        yield pool
-
-
 @pytest.fixture
-def rounds(tmp_path: Path) -> KillRounds:
-    return KillRounds(tmp_path)
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    with serving() as loopback:
-        yield loopback
-
-
-@pytest.fixture
-def commands(tier: Tier, server: Loopback, request: pytest.FixtureRequest) -> list[WritingCommand]:
+def commands(
+    tier: Tier, downloads: Loopback, request: pytest.FixtureRequest
+) -> list[WritingCommand]:
     """The commands of the tier; the small one trains nothing."""
     if tier.name == "small":
         names = ("relabel --apply", "check --quarantine to another disk")
         return [
-            command for command in Commands(Path(), Path(), server).quick() if command.name in names
+            command
+            for command in Commands(Path(), Path(), downloads).quick()
+            if command.name in names
         ]
     trained = request.getfixturevalue("trained")
-    return Commands(trained, request.getfixturevalue("session_cache"), server).all()
+    return Commands(trained, request.getfixturevalue("session_cache"), downloads).all()
 
 
 def uninterrupted(

@@ -13,7 +13,7 @@ import pytest
 
 from battery.http_attacks import RAW_REQUESTS, RawResponse, exchange
 from battery.processes import check_unchanged
-from battery.server_load import MODEL, Attackers, Protocols, peak_memory, run_clients
+from battery.server_load import MODEL, Attackers, Protocols, run_clients
 from battery.tally import HangError, Tally, Tier, TracebackError
 from http_client import RunningServer, StubModel, client_of, serving, settings
 from runner import hard_photos, tree
@@ -319,7 +319,7 @@ def test_valid_clients_beside_attackers(
     temporary = {*(tmp_path / "temporary").iterdir()}  # ONNX Runtime keeps a file there
     slow = tier.count(small=16, battery=64, full=500)
     attackers = Attackers(server.port, image, slow, seed)
-    with peak_memory(server) as peak, attackers.running():
+    with server.peak_memory() as peak, attackers.running():
         load = run_clients(server.port, protocols, clients=clients, requests=requests)
     for number in range(requests):
         with tally.case(f"request {number}"):

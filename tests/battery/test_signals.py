@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from battery.tally import Tally, Tier
 from battery.test_kills import cases, uninterrupted
 from battery.writing_commands import Commands, WritingCommand
 from battery.written_files import require_clean, run_result
-from loopback import Loopback, serving
+from loopback import Loopback
 from runner import command, environment, hard_photos, share_backbones
 
 pytestmark = pytest.mark.skipif(
@@ -34,32 +34,15 @@ _TRAINING = ("train", "train --overwrite", "retrain", "export onnx", "train from
 SMALL = ("--set", "model.image_size=64", "-q")
 
 
-@pytest.fixture(scope="module")
-def pool(request: pytest.FixtureRequest) -> Iterator[ServerPool]:
-    """One server in the small tier, whose tests run beside others; else one a core."""
-    small = request.config.getoption("tier", "small") == "small"
-    with ServerPool(1 if small else 2) as pool:
-        yield pool
-
-
 @pytest.fixture
-def rounds(tmp_path: Path) -> KillRounds:
-    return KillRounds(tmp_path)
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    with serving() as loopback:
-        yield loopback
-
-
-@pytest.fixture
-def commands(tier: Tier, server: Loopback, request: pytest.FixtureRequest) -> list[WritingCommand]:
+def commands(
+    tier: Tier, downloads: Loopback, request: pytest.FixtureRequest
+) -> list[WritingCommand]:
     """The commands that are signalled; the small tier trains nothing."""
     if tier.name == "small":
-        return [c for c in Commands(Path(), Path(), server).quick() if c.name in _QUICK[:3]]
+        return [c for c in Commands(Path(), Path(), downloads).quick() if c.name in _QUICK[:3]]
     trained = request.getfixturevalue("trained")
-    every = Commands(trained, request.getfixturevalue("session_cache"), server).all()
+    every = Commands(trained, request.getfixturevalue("session_cache"), downloads).all()
     return [command for command in every if command.name in (*_QUICK, *_TRAINING)]
 
 

@@ -88,24 +88,6 @@ def attack(running: RunningServer, bomb: bytes) -> Iterator[Counter[int]]:
             thread.join()
 
 
-@contextlib.contextmanager
-def peak_memory(running: RunningServer) -> Iterator[list[int]]:
-    """Sample the resident bytes; the list's only item is the largest."""
-    stop, peak = threading.Event(), [0]
-
-    def sample() -> None:
-        while not stop.wait(0.02):
-            peak[0] = max(peak[0], running.memory())
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        thread.join()
-
-
 @pytest.mark.slow
 def test_valid_clients_are_served_while_bombs_and_half_bodies_come(
     trained: Path, cache: Path, capsys: pytest.CaptureFixture[str]
@@ -117,7 +99,7 @@ def test_valid_clients_are_served_while_bombs_and_half_bodies_come(
         for format_, mode in BOMBS:
             side = 7000 if format_ == "PNG" else 3800
             bomb = encoded(Image.new(mode, (side, side)), format_)
-            with peak_memory(running) as peak, attack(running, bomb) as bombs:
+            with running.peak_memory() as peak, attack(running, bomb) as bombs:
                 loaded, statuses = measure_clients(running, SECONDS)
             time.sleep(0.5)
             with capsys.disabled():

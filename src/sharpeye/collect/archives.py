@@ -104,7 +104,7 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
             size = file.tell()
         if size != member.size:
             raise ArchiveRefused(
-                f"its member {member.name!r} has {size:,} bytes instead of {member.size:,}"
+                f"its member {_shorten(member.name)} has {size:,} bytes instead of {member.size:,}"
             )
         count += 1
     if not count:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from sharpeye.core import storage
+from sharpeye.core.c_library import c_function
 from sharpeye.core.temporaries import temporary_folder
 from sharpeye.errors import UsageError
 
@@ -121,16 +122,11 @@ def exchange_names(first: Path, second: Path) -> bool:
     """Exchange the names of two files or folders in one step; False if the system or the file
     system cannot.
     """
-    import ctypes
-
-    if os.name != "posix":
-        return False
     paths = (os.fsencode(first.absolute()), os.fsencode(second.absolute()))
-    library = ctypes.CDLL(None)
-    if hasattr(library, "renameat2"):  # Linux: the folders are ignored, as the paths are absolute
-        return bool(library.renameat2(-1, paths[0], -1, paths[1], 2) == 0)
-    if hasattr(library, "renamex_np"):  # macOS
-        return bool(library.renamex_np(*paths, 2) == 0)
+    if rename := c_function("renameat2"):  # Linux ignores the folders, as the paths are absolute.
+        return bool(rename(-1, paths[0], -1, paths[1], 2) == 0)
+    if rename := c_function("renamex_np"):  # macOS
+        return bool(rename(*paths, 2) == 0)
     return False
 
 

@@ -3,11 +3,11 @@
 Other allocators return memory by themselves, and are left alone.
 """
 
-import contextlib
-import ctypes
 import sys
 from functools import cache
 from typing import Any
+
+from sharpeye.core.c_library import c_function
 
 # mallopt(3): blocks from this size on are mapped, and given back to the system when they are freed.
 _M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 8 * 2**20
@@ -37,11 +37,6 @@ def release_freed_memory() -> None:
         function(0)
 
 
-@cache
 def _glibc(name: str) -> Any:
     """A function of glibc; None where there is none."""
-    if sys.platform != "linux":
-        return None
-    with contextlib.suppress(OSError, AttributeError):
-        return getattr(ctypes.CDLL(None), name)
-    return None
+    return c_function(name) if sys.platform == "linux" else None

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from sharpeye.core.c_library import c_function
 from sharpeye.core.paths import user_path
 from sharpeye.core.temporaries import TEMPORARY_PREFIX as TEMPORARY_PREFIX
 from sharpeye.core.temporaries import remove_stale_temporaries, temporary_folder
@@ -155,16 +156,14 @@ def flush_folder(path: Path) -> None:
 
 def flush_disk(folder: Path) -> bool:
     """Flush everything on the disk of a folder in one call; False if the system cannot."""
+    sync = c_function("syncfs")
+    if sync is None:
+        return False
     import ctypes
 
-    if os.name != "posix":
-        return False
-    library = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(library, "syncfs"):
-        return False
     handle = os.open(folder, os.O_RDONLY)
     try:
-        if library.syncfs(handle):
+        if sync(handle):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(folder))
     finally:
