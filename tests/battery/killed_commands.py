@@ -30,7 +30,7 @@ from battery.writing_commands import WritingCommand, outside_folder
 from battery.written_files import require_clean
 from runner import tree
 
-BASE = ("onnx", "onnxruntime", "scipy.optimize", "jinja2", "filelock", "platformdirs", "h5py")
+BASE = ("onnx", "onnxruntime", "jinja2", "filelock", "platformdirs", "h5py")
 KERAS = (
     *("tensorflow", "keras", "sharpeye.learn.nets.engine_tensorflow", "sharpeye.models.blocks"),
     *("sharpeye.models.box_heads", "sharpeye.learn.nets.pixel_augment"),

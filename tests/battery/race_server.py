@@ -31,7 +31,6 @@ _IMPORTS = (
     "sharpeye.jobs.audit.check",
     "sharpeye.jobs.audit.relabel",
     "sharpeye.learn.heads",
-    "scipy.optimize",
     "onnxruntime",
     "onnx",
     "filelock",

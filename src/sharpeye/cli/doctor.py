@@ -18,7 +18,6 @@ app = Typer(add_completion=False, rich_markup_mode=None)
 _MODULES = (
     ("keras", "train", "networks"),
     ("tensorflow", "train", "networks"),
-    ("scipy", "train", "heads"),
     ("onnx", "train", "writing models"),
     ("matplotlib", "train", "plots"),
     ("jinja2", "train", "the report"),

@@ -1,4 +1,4 @@
-"""Limit the threads of matrix products in NumPy and SciPy. No other module does.
+"""Limit the threads of matrix products in NumPy. No other module does.
 
 OpenBLAS divides a product among as many threads as there are cores, which wait for one another in
 loops. Where another process has one of the cores, each product waits until that core is free: on

@@ -3,7 +3,7 @@
 Shapes: N samples, C classes. `targets` is int[N], `probs` is float[N,C] with rows that sum to 1,
 `ious` is float[N], 0..1: intersection over union (IoU) of the true box and the predicted one.
 
-The intervals and tests do not use `scipy.stats`: `sharpeye evaluate` works without SciPy.
+The intervals and tests do not use `scipy.stats`, so that nothing here needs SciPy.
 """
 
 import math

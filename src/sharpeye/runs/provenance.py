@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from sharpeye.core.inference import available_cores
 from sharpeye.core.version import __version__
 
-_PACKAGES = ("numpy", "pillow", "onnxruntime", "scipy", "onnx", "keras")
+_PACKAGES = ("numpy", "pillow", "onnxruntime", "onnx", "keras")
 
 
 def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Minimize a smooth convex function of many parameters by L-BFGS (Nocedal 1980).
 
-SciPy's L-BFGS-B, made for bounds, takes 0.12 s a step for 250,000 parameters; the two loops here
-take a tenth of that.
+Own code, because SciPy's L-BFGS-B is made for bounds: it takes 0.12 s a step for 250,000
+parameters, of which the two loops here take a tenth, and the import of `scipy.optimize` takes
+longer than the fit of a small head.
 """
 
 from collections import deque

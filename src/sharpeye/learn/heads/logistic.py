@@ -6,15 +6,14 @@ covariance, which is diagonal in the axes of `ridge.Basis`: with each axis scale
 L-BFGS takes some twenty steps where it would need hundreds.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.blas_threads import limit_blas_threads
-from sharpeye.errors import DivergedError, MissingExtra
-from sharpeye.learn.heads.lbfgs import Minimum, minimize_lbfgs
+from sharpeye.errors import DivergedError
+from sharpeye.learn.heads.lbfgs import minimize_lbfgs
 from sharpeye.learn.heads.ridge import Projection
 
 _MAX_STEPS = 200
@@ -22,8 +21,6 @@ _MAX_STEPS = 200
 # held-out log loss by more than 0.002 on four data sets, and took twice the steps.
 _TOLERANCE = 2e-6
 _MIN_GRADIENT = 1e-7
-# Above it, the steps of SciPy's L-BFGS-B cost more than the function.
-_MAX_SCIPY_PARAMETERS = 100_000
 
 NOT_FINITE = (
     "the features hold values that are not finite, so no head can be fitted to them; "
@@ -100,30 +97,15 @@ def fit_logistic(
 
     initial = np.concatenate([solution, intercept[:, None, :]], axis=1).transpose(1, 0, 2)
     initial = initial / scaling[:, None, None]
-    x, value, steps = _minimize(loss_and_gradient, initial.ravel(), images=len(targets))
+    with limit_blas_threads(len(targets) * initial.size):
+        x, value, steps = minimize_lbfgs(
+            loss_and_gradient,
+            initial.ravel(),
+            max_steps=_MAX_STEPS,
+            tolerance=_TOLERANCE,
+            min_gradient=_MIN_GRADIENT,
+        )
     if not np.isfinite(value):
         raise DivergedError(NOT_FINITE)
     fitted = (x.reshape(shape) * scaling[:, None, None]).transpose(1, 0, 2)
     return LogisticFit(l2, fitted[:, :-1], fitted[:, -1], steps)
-
-
-def _minimize(
-    function: Callable[[Floats], tuple[float, Floats]], x: Floats, *, images: int
-) -> Minimum:
-    if len(x) > _MAX_SCIPY_PARAMETERS:
-        with limit_blas_threads(images * len(x)):
-            return minimize_lbfgs(
-                function,
-                x,
-                max_steps=_MAX_STEPS,
-                tolerance=_TOLERANCE,
-                min_gradient=_MIN_GRADIENT,
-            )
-    try:
-        from scipy.optimize import minimize
-    except ImportError:
-        raise MissingExtra("SciPy", "train", "fitting a head") from None
-    options = {"maxiter": _MAX_STEPS, "gtol": _MIN_GRADIENT, "ftol": _TOLERANCE, "maxcor": 10}
-    with limit_blas_threads(images * len(x)):
-        result = minimize(function, x, jac=True, method="L-BFGS-B", options=options)
-    return Minimum(result.x, float(result.fun), int(result.nit))
