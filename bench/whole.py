@@ -26,7 +26,7 @@ def main() -> None:
         predict = [time_process(ask, cache) for _ in range(WARM + 4)]
         digits = measure_digits(Path(place))
     report("train_cold", {"seconds": spread(cold), "goal": "<= 20"})
-    report("train_warm", {"seconds": spread(warm), "goal": "<= 4"})
+    report("train_warm", {"seconds": spread(warm), "goal": "<= 2.5"})
     report("predict_one", {"seconds": spread(predict), "goal": "<= 0.5"})
     report("train_digits", digits)
 

@@ -27,15 +27,18 @@ from collections.abc import Iterable
 _LINE_ENDS = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
+def escape_line_ends(message: str) -> str:
+    """A message on one line, also where a name in it holds the end of one."""
+    return _LINE_ENDS.sub(lambda end: end[0].encode("unicode_escape").decode(), message)
+
+
 class SharpEyeError(Exception):
     """Base of all errors below."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """The message, on one line also where a name in it holds the end of one."""
-        message = super().__str__()
-        return _LINE_ENDS.sub(lambda end: end[0].encode("unicode_escape").decode(), message)
+        return escape_line_ends(super().__str__())
 
 
 class UsageError(SharpEyeError, ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import hard_photos, head_of, temporaries, tree
+from sharpeye.collect.sources import SourcesFile
 from sharpeye.core.tables import read_table, write_table
 
 OTHER_DISK = Path("/dev/shm")
@@ -21,9 +22,10 @@ def run_result(run: Path) -> dict[str, Any]:
     """What a run with a frozen network says: its head, its tables and its scores."""
     metrics = json.loads((run / "metrics.json").read_text())
     metrics.pop("seconds")
+    metrics.get("changes", {}).pop("features", None)  # how many the cache had
     digest = hashlib.sha256(b"".join(array.tobytes() for array in head_of(run)))
     texts = {
-        name: (run / name).read_text()
+        name: _without_place((run / name).read_text(), run.parent)
         for name in ("labels.txt", "split.csv", "predictions.csv", "misclassified.csv")
     }
     names = sorted(path.name for path in run.iterdir())
@@ -125,8 +127,8 @@ def require_named_by_content(folder: Path) -> None:
 def import_result(folder: Path) -> dict[str, str]:
     """The images; each has a line with its source."""
     for label in (folder / "data").iterdir():
-        rows = read_table(label / "sources.csv")
-        added = {row["path"] for row in rows if row["status"] == "added"}
+        # As SharpEye reads it: a kill may leave an incomplete line, which is left out.
+        added = {r.path for r in SourcesFile(label).new_records() if r.status == "added"}
         images = {path.name for path in label.glob("*.png")}
         assert images == added, f"without a source: {sorted(images - added)}"
     return file_digests(folder / "data")
@@ -134,10 +136,15 @@ def import_result(folder: Path) -> dict[str, str]:
 
 def table_texts(folder: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(folder)): path.read_text()
+        str(path.relative_to(folder)): _without_place(path.read_text(), folder)
         for path in sorted(folder.rglob("*.csv"))
         if not path.is_relative_to(folder / "run")
     }
+
+
+def _without_place(text: str, folder: Path) -> str:
+    """A table without the name of the case's folder, which differs from case to case."""
+    return text.replace(f"{folder}/", "").replace(f"/{folder.name}/", "/case/")
 
 
 def retrain_result(folder: Path) -> dict[str, Any]:

@@ -112,6 +112,8 @@ def test_the_line_that_excel_puts_first_is_skipped(tmp_path: Path) -> None:
     [
         (b"PK\3\4\x14\0\6\0" + bytes(100), "is an Excel workbook; save it as CSV"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is no text file"),
+        (b"path,label\n" + b"a/1.png,a\n" * 200 + b"a\0/2.png,a\n", "is no text file"),
+        ("path,label\na\0,b\n".encode("utf-16"), "is no text file"),
         (
             "path,label\ncafé,b\n".encode("cp1252"),
             "is not in UTF-8: byte 14 cannot be decoded",

@@ -56,3 +56,10 @@ for name in sys.argv[1:]:
 
 def test_a_big_tiff_is_read() -> None:
     assert (decoded_pixels(encoded(quarters(), "TIFF", big_tiff=True)) == quarters()).all()
+
+
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_big_tiff_whose_directory_lies_behind_every_end_is_refused(offset: int) -> None:
+    data = bytearray(encoded(quarters(), "TIFF", big_tiff=True))
+    struct.pack_into("<Q", data, 8, offset)
+    assert "truncated" in refusal(bytes(data))

@@ -134,6 +134,20 @@ def test_the_quarantine_takes_unreadable_files_and_records_where_they_were(tmp_p
     assert len((quarantine / "moved.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
+def test_a_move_to_the_quarantine_that_was_interrupted_leaves_no_second_copy(
+    tmp_path: Path,
+) -> None:
+    """On another disk the copy gets its name before the source is deleted."""
+    root, quarantine = make_dataset(tmp_path / "set", 4), tmp_path / "quarantine"
+    (root / "box/a.jpg").write_bytes(b"torn")
+    (quarantine / "box").mkdir(parents=True)
+    shutil.copy(root / "box/a.jpg", quarantine / "box/a.jpg")
+    assert run(["check", str(root), "--quarantine", str(quarantine), "-q"]) == 0
+    assert not (root / "box/a.jpg").exists()
+    assert [path.name for path in (quarantine / "box").iterdir()] == ["a.jpg"]
+    assert "box/a.jpg" in (quarantine / "moved.csv").read_text(encoding="utf-8")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="names of bytes")
 def test_files_of_any_name_are_checked_and_moved(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "set", 4)

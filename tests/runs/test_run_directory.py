@@ -1,5 +1,7 @@
 """A finished run as its reader sees it."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,19 @@ def test_a_failed_rename_leaves_the_old_run(
         finish(run.path, 8)
     assert Run(run.path).config.seed == 7
     assert [path.name for path in run.path.parent.iterdir()] == ["run"]
+
+
+def test_a_folder_beside_the_run_that_cannot_be_made_is_named_by_the_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    before = tree(run.path)
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(EnvironmentFault, match=f"^cannot write {run.path}: No space left"):
+        RunWriter(run.path, if_exists="replace")
+    assert tree(run.path) == before
 
 
 # --- a directory that is not free ----------------------------------------------------------------

@@ -249,6 +249,14 @@ def test_a_request_without_a_readable_image_is_422(client: httpx.Client) -> None
     assert "any of the 2 images" in error(client.post(URL, json={"images": ["!", "?"]}), 422)
 
 
+def test_a_name_with_the_end_of_a_line_leaves_the_error_on_one_line(client: httpx.Client) -> None:
+    head = b'Content-Disposition: form-data; name="file"; filename="a\nb"'
+    part = b"--x\r\n" + head + b"\r\n\r\nno\r\n--x--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    response = client.post(URL, content=part, headers=headers)
+    assert r"cannot read a\nb: not an image" in error(response, 422)
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -58,14 +58,16 @@ def _delete(folder: Path) -> bool:
         return True
     with os_errors_at(folder), contextlib.ExitStack() as held:
         entries = list(folder.iterdir())
-        deleted = [_delete(entry) for entry in entries if entry.is_dir()]
+        # Another command may make a folder again that was just deleted.
+        folders = [entry for entry in entries if entry.is_dir()]
+        deleted = [_delete(entry) for entry in folders]
         locks = [entry for entry in entries if entry.suffix == ".lock"]
         for lock in map(FileLock, locks):
             if not lock.try_acquire():
                 return False
             held.callback(lock.release)
         for entry in entries:
-            if not entry.is_dir() and entry not in locks:
+            if entry not in folders and entry not in locks:
                 entry.unlink(missing_ok=True)
         # A lock file is deleted while it is locked: who takes the lock later makes a new one.
         # Windows deletes no file that is locked.

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.core.paths import command_line, name_that_fits
+from sharpeye.core.paths import command_line, name_that_fits, resolve_links
 from sharpeye.core.storage import flush_file, flush_folder, os_errors_at, sha256_file
 from sharpeye.core.tables import read_user_table, write_new_table
 from sharpeye.core.temporaries import remove_stale_temporaries, temporary_name
@@ -49,6 +49,31 @@ def free_path(
         number += 1
         candidate = path.with_name(name_that_fits(path.stem, f"-{number}{path.suffix}"))
     return candidate
+
+
+def is_copied(source: Path, target: Path) -> bool:
+    """Whether a move to another disk that was interrupted has left a complete copy at `target`."""
+    return (
+        os.path.lexists(target)
+        and not source.is_symlink()
+        and not target.is_symlink()
+        and target.is_file()
+        and source.stat().st_size == target.stat().st_size
+        and sha256_file(source) == sha256_file(target)
+    )
+
+
+def finish_move(source: Path, target: Path) -> bool:
+    """Delete the source if it `is_copied`; returns whether it was.
+
+    Raises:
+        EnvironmentFault: it cannot be read or deleted.
+    """
+    with os_errors_at(source):
+        if not is_copied(source, target):
+            return False
+        source.unlink()
+    return True
 
 
 def move_file(source: Path, target: Path) -> None:
@@ -177,11 +202,11 @@ def undo_moves(undo: Path, root: Path) -> int:
         UsageError: it is not an undo file, or names a path outside of `root`.
         DataError: another file has an image's old name; all others were put back.
     """
-    moves, resolved_root = read_moves(undo), root.resolve()
+    moves = read_moves(undo)
     for move in moves:
-        parents = [(root / path).parent.resolve() for path in (move.source, move.target)]
-        if not all(parent.is_relative_to(resolved_root) for parent in parents):
-            raise UsageError(f"{undo} names {printable(move.target)}, which is outside of {root}")
+        for path in (move.source, move.target):
+            if not _has_parent_in(root, path):
+                raise UsageError(f"{undo} names {printable(path)}, which is not in {root}")
     blocked: list[str] = []
     count = 0
     for move in reversed(moves):
@@ -190,7 +215,9 @@ def undo_moves(undo: Path, root: Path) -> int:
             continue
         if not os.path.lexists(source):
             move_file(target, source)
-        elif source.samefile(target):  # The move was interrupted between its two steps.
+        elif os.path.samestat(
+            source.lstat(), target.lstat()
+        ):  # The move was interrupted between its two steps.
             target.unlink()
         else:
             blocked.append(printable(move.source))
@@ -202,3 +229,11 @@ def undo_moves(undo: Path, root: Path) -> int:
             f"such as {blocked[0]}; {count} were put back"
         )
     return count
+
+
+def _has_parent_in(root: Path, path: str) -> bool:
+    """Whether a path lies in a folder; not if no file can have that name."""
+    try:
+        return resolve_links((root / path).parent).is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a loop, a name too long, a null byte
+        return False

@@ -31,6 +31,8 @@ class _Layout:
 
     def number(self, data: bytes, at: int, kind: str) -> int:
         """The number at an offset; struct.error behind the end."""
+        if at > len(data):  # Python's own check fails for offsets of 2**63 and more.
+            raise struct.error("an offset behind the end")
         value: int = struct.unpack_from(self.order + kind, data, at)[0]
         return value
 

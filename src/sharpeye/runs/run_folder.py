@@ -78,7 +78,9 @@ class RunFolder:
         self.path = self.final_path = path
         if if_exists == "replace" and _state(path) == "complete":
             remove_stale_temporaries(path.parent)
-            self.path = make_folder(path.with_name(temporary_name()))
+            self.path = path.with_name(temporary_name())
+            with os_errors_at(path):
+                self.path.mkdir()
             self._created = [self.path]
         elif if_exists != "resume":
             _clear(path)

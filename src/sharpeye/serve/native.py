@@ -16,7 +16,7 @@ from sharpeye.serve.forms import parse_form
 from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
 from sharpeye.serve.predict_request import ImageInput, PredictRequest, ServedModel
 from sharpeye.serve.request_values import json_type, parse_json, text_to_bytes
-from sharpeye.serve.responses import json_response
+from sharpeye.serve.responses import error_response, json_response
 
 _KEYS = ("image", "images", "top")
 
@@ -99,8 +99,8 @@ def _respond(results: list[PredictResult]) -> Response:
     if len(unreadable) < len(results):
         return json_response({"predictions": predictions})
     names = unreadable[0].path if len(unreadable) == 1 else f"any of the {len(results)} images"
-    error = f"cannot read {names}: {unreadable[0].error}"
-    return json_response({"error": error, "predictions": predictions}, 422)
+    message = f"cannot read {names}: {unreadable[0].error}"
+    return error_response(message, 422, predictions=predictions)
 
 
 _PAGE = """<!doctype html>

@@ -16,6 +16,7 @@ from sharpeye.errors import (
     ModelError,
     SharpEyeError,
     UsageError,
+    escape_line_ends,
 )
 from sharpeye.serve.limits import RequestRefused
 
@@ -30,8 +31,15 @@ def json_response(
     return Response(text, status, headers, media_type="application/json")
 
 
+def error_response(
+    message: str, status: int, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    """`{"error": one line}`; a name in the message may hold the end of a line."""
+    return json_response({"error": escape_line_ends(message), **more}, status, headers)
+
+
 def refusal_response(refusal: RequestRefused) -> Response:
-    return json_response({"error": refusal.message}, refusal.status, refusal.headers)
+    return error_response(refusal.message, refusal.status, refusal.headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -49,16 +57,15 @@ async def _error_response(request: Request, error: Exception) -> Response:
             # As it was sent: decoded, it may have line breaks, and the query may be any bytes.
             path = request.scope["raw_path"].decode("latin-1")[:200]
             text = f"{request.method} {path}: {error.detail}; see /openapi.json"
-            return json_response({"error": text}, error.status_code, dict(error.headers or {}))
+            return error_response(text, error.status_code, dict(error.headers or {}))
         case RequestValidationError():
-            return json_response({"error": str(error.errors()[0].get("msg", "invalid"))}, 422)
+            return error_response(str(error.errors()[0].get("msg", "invalid")), 422)
         case ClientDisconnect():
             return Response(status_code=400)  # nobody reads it
         case SharpEyeError():
             status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 500)
-            return json_response({"error": str(error)}, status)
+            return error_response(str(error), status)
         case MemoryError():
-            text = "out of memory; try again later"
-            return json_response({"error": text}, 503, {"Retry-After": "1"})
+            return error_response("out of memory; try again later", 503, {"Retry-After": "1"})
         case _:
-            return json_response({"error": f"a bug in SharpEye: {type(error).__name__}"}, 500)
+            return error_response(f"a bug in SharpEye: {type(error).__name__}", 500)

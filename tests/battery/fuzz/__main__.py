@@ -46,7 +46,8 @@ def main() -> int:
             (findings / "crash-of-the-fuzzer").write_bytes(b"")
             new = ["crash-of-the-fuzzer"]
     if new:
-        print(log.stderr[-20_000:], file=sys.stderr)
+        start = max(0, log.stderr.find("FINDING"))
+        print(log.stderr[start : start + 20_000], file=sys.stderr)
     edges = re.findall(r" cov: (\d+)", log.stderr)
     executions = re.findall(r"number_of_executed_units: (\d+)|^#(\d+)\s", log.stderr, re.MULTILINE)
     summary = {

@@ -4,6 +4,7 @@ All modules of SharpEye report their edges, also those that are imported inside 
 run once while imports are instrumented.
 """
 
+import base64
 import contextlib
 import hashlib
 import sys
@@ -38,6 +39,7 @@ def main(name: str, findings: Path, corpus: Path, flags: list[str]) -> None:
             places.add(place)
             (findings / f"{name}-{hashlib.sha1(data).hexdigest()[:12]}").write_bytes(data)
             print(f"FINDING at {place}", traceback.format_exc(), sep="\n", file=sys.stderr)
+            print(f"the input: {base64.b64encode(data).decode()}", file=sys.stderr)
 
     atheris.Setup([sys.argv[0], str(corpus), f"-dict={dictionary}", *flags], one_input)
     atheris.Fuzz()

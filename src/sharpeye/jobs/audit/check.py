@@ -33,7 +33,7 @@ from sharpeye.data.issues import (
     sort_issues,
     unreadable_issues,
 )
-from sharpeye.data.moves import free_path, move_file
+from sharpeye.data.moves import finish_move, free_path, is_copied, move_file
 from sharpeye.data.near_duplicates import NO_PAIRS, duplicate_groups, find_near_duplicates
 from sharpeye.data.sample_image import read_image_and_size
 from sharpeye.data.scan import scan_dataset
@@ -241,7 +241,8 @@ def quarantine_files(result: CheckResult, folder: Path) -> int:
         if sample.row is not None or sample.file.is_symlink():
             continue
         if reason := _lasting_reason(sample, reasons[sample.path]):
-            target = free_path(folder / original_name(sample.path))
+            target = folder / original_name(sample.path)
+            target = target if is_copied(sample.file, target) else free_path(target)
             moves.append((sample.file, target, reason))
         else:
             staying.append(sample.path)
@@ -259,7 +260,8 @@ def quarantine_files(result: CheckResult, folder: Path) -> int:
         while not write_new_table(free_path(folder / "moved.csv"), MOVED_COLUMNS, rows):
             pass
     for source, target, _ in moves:
-        move_file(source, target)
+        if not finish_move(source, target):
+            move_file(source, target)
     return len(moves)
 
 

@@ -7,6 +7,7 @@ from sharpeye.artefact.archive import LABELS_FILE
 from sharpeye.artefact.archive_samples import MAX_SAMPLES
 from sharpeye.artefact.export.export_formats import FORMATS, ExportFormat
 from sharpeye.artefact.manifest import read_json_file
+from sharpeye.core.temporaries import remove_stale_temporaries
 from sharpeye.errors import ModelError, UsageError
 
 EXPORT_MANIFEST = "manifest.json"
@@ -86,6 +87,8 @@ class ExportRequest:
             raise UsageError(f"--max-drop must be from 0 to 1. Received: {self.max_drop:g}")
         if not 0 <= self.samples <= MAX_SAMPLES:
             raise UsageError(f"--samples must be from 0 to {MAX_SAMPLES}. Received: {self.samples}")
+        # An export that was killed at its very end is complete, but for the removal of its folder.
+        remove_stale_temporaries(output.parent)
         paths = [output]
         if self.is_file and not self.was_interrupted:
             paths += [output.with_name(name) for name in self.companion_names.values()]
