@@ -11,7 +11,16 @@ import pytest
 
 from runner import mounted_disk
 from sharpeye.data import moves
-from sharpeye.data.moves import Move, apply_moves, free_path, move_file, read_moves, undo_moves
+from sharpeye.data.moves import (
+    Move,
+    apply_moves,
+    finish_move,
+    free_path,
+    is_copied,
+    move_file,
+    read_moves,
+    undo_moves,
+)
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 
 
@@ -117,6 +126,14 @@ def test_an_undo_file_cannot_lead_out_of_the_folder(name: str, tmp_path: Path) -
     with pytest.raises(UsageError, match="which is not in"):
         undo_moves(undo, root)
     assert (root / "a" / "1.jpg").exists()
+
+
+def test_a_file_that_another_process_has_moved_is_no_copy(tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg")
+    assert not is_copied(tmp_path / "gone.jpg", tmp_path / "a.jpg")
+    assert not is_copied(tmp_path / "a.jpg", tmp_path / "gone.jpg")
+    assert not finish_move(tmp_path / "gone.jpg", tmp_path / "a.jpg")
+    assert (tmp_path / "a.jpg").exists()
 
 
 _MOVE = """

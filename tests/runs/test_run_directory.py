@@ -167,6 +167,7 @@ def test_a_folder_beside_the_run_that_cannot_be_made_is_named_by_the_run(
     with pytest.raises(EnvironmentFault, match=f"^cannot write {run.path}: No space left"):
         RunWriter(run.path, if_exists="replace")
     assert tree(run.path) == before
+    assert not (run.path / ".lock").exists()
 
 
 # --- a directory that is not free ----------------------------------------------------------------

@@ -4,6 +4,7 @@ No file is overwritten or deleted. A table of moves is written before the first 
 `undo_moves` can undo even an interrupted run.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -53,14 +54,13 @@ def free_path(
 
 def is_copied(source: Path, target: Path) -> bool:
     """Whether a move to another disk that was interrupted has left a complete copy at `target`."""
-    return (
-        os.path.lexists(target)
-        and not source.is_symlink()
-        and not target.is_symlink()
-        and target.is_file()
-        and source.stat().st_size == target.stat().st_size
-        and sha256_file(source) == sha256_file(target)
-    )
+    with contextlib.suppress(FileNotFoundError):  # another process has moved one of them
+        return (
+            all(path.is_file() and not path.is_symlink() for path in (source, target))
+            and source.stat().st_size == target.stat().st_size
+            and sha256_file(source) == sha256_file(target)
+        )
+    return False
 
 
 def finish_move(source: Path, target: Path) -> bool:
@@ -72,7 +72,7 @@ def finish_move(source: Path, target: Path) -> bool:
     with os_errors_at(source):
         if not is_copied(source, target):
             return False
-        source.unlink()
+        source.unlink(missing_ok=True)
     return True
 
 

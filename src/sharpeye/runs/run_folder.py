@@ -76,14 +76,22 @@ class RunFolder:
         else:
             self._claim(path)
         self.path = self.final_path = path
-        if if_exists == "replace" and _state(path) == "complete":
-            remove_stale_temporaries(path.parent)
-            self.path = path.with_name(temporary_name())
-            with os_errors_at(path):
-                self.path.mkdir()
-            self._created = [self.path]
-        elif if_exists != "resume":
-            _clear(path)
+        try:
+            if if_exists == "replace" and _state(path) == "complete":
+                self._make_hidden()
+            elif if_exists != "resume":
+                _clear(path)
+        except BaseException:
+            self._release_lock()
+            raise
+
+    def _make_hidden(self) -> None:
+        """Write to a hidden folder, which replaces the earlier run at the end."""
+        remove_stale_temporaries(self.final_path.parent)
+        hidden = self.final_path.with_name(temporary_name())
+        with os_errors_at(self.final_path):
+            hidden.mkdir()
+        self.path, self._created = hidden, [hidden]
 
     def release(self, *, success: bool, keep: bool) -> None:
         """Release the lock, after the new run has replaced the old one.
