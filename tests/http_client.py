@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from runner import announced_process, environment
+from runner import announced_process, environment, repeatedly
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import InputSpec, Prediction
 from sharpeye.errors import ImageReadError
@@ -116,19 +116,13 @@ class RunningServer:
     @contextlib.contextmanager
     def peak_memory(self) -> Iterator[list[int]]:
         """Sample the resident bytes; the list's only item is the largest."""
-        stop, peak = threading.Event(), [self.memory()]
+        peak = [self.memory()]
 
         def sample() -> None:
-            while not stop.wait(0.02):
-                peak[0] = max(peak[0], self.memory())
+            peak[0] = max(peak[0], self.memory())
 
-        thread = threading.Thread(target=sample)
-        thread.start()
-        try:
+        with repeatedly(sample, seconds=0.02):
             yield peak
-        finally:
-            stop.set()
-            thread.join()
 
 
 @contextlib.contextmanager

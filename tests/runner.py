@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,24 @@ def same_model(one: Path, other: Path) -> None:
     """Fail unless two run directories hold the same head, to the last few bits."""
     for first, second in zip(head_of(one), head_of(other), strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+
+
+@contextlib.contextmanager
+def repeatedly(function: Callable[[], object], *, seconds: float) -> Iterator[None]:
+    """Call a function on a thread again and again, so many seconds apart, until the block ends."""
+    ended = threading.Event()
+
+    def call_until_the_end() -> None:
+        while not ended.wait(seconds):
+            function()
+
+    thread = threading.Thread(target=call_until_the_end)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextlib.contextmanager

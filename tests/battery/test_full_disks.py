@@ -5,7 +5,6 @@ import errno
 import functools
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +16,7 @@ from battery.disk_scenarios import SCENARIOS, Inputs, Scenario, check_contents, 
 from battery.failing_files import FailingDisk
 from battery.processes import EndedProcess, check_unchanged, run_command
 from battery.tally import Tally, Tier
-from runner import mounted_disk, share_backbones, temporaries, tree
+from runner import mounted_disk, repeatedly, share_backbones, temporaries, tree
 from sharpeye.cli.app import run
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX
@@ -185,19 +184,9 @@ class SmallDisk:
     @contextlib.contextmanager
     def watched(self) -> Iterator[list[int]]:
         """The numbers of bytes in use beyond those at the beginning, again and again."""
-        before, used, ended = self.free, [4096], threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(0.002):
-                used.append(before - self.free)
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
+        before, used = self.free, [4096]
+        with repeatedly(lambda: used.append(before - self.free), seconds=0.002):
             yield used
-        finally:
-            ended.set()
-            thread.join()
 
     def clear(self) -> None:
         self._filler.unlink(missing_ok=True)

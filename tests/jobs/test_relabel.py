@@ -110,7 +110,7 @@ def test_a_new_file_under_an_old_name_is_not_overwritten(root: Path, tmp_path: P
 def test_an_undo_file_that_leads_out_of_the_folder_is_refused(root: Path, tmp_path: Path) -> None:
     undo = tmp_path / "undo.csv"
     undo.write_text("from,to\n../away.png,box/1.png\n")
-    with pytest.raises(UsageError, match="not in"):
+    with pytest.raises(UsageError, match="which is not in"):
         undo_moves(undo, root)
     undo.write_text("a,b\n1,2\n")
     with pytest.raises(UsageError, match="no column from, to"):

@@ -66,9 +66,8 @@ def _delete(folder: Path) -> bool:
             if not lock.try_acquire():
                 return False
             held.callback(lock.release)
-        for entry in entries:
-            if entry not in folders and entry not in locks:
-                entry.unlink(missing_ok=True)
+        for file in {*entries}.difference(folders, locks):
+            file.unlink(missing_ok=True)
         # A lock file is deleted while it is locked: who takes the lock later makes a new one.
         # Windows deletes no file that is locked.
         for lock_file in locks:

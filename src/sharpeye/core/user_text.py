@@ -20,19 +20,23 @@ def decode_user_text(data: bytes, path: Path) -> str:
     """
     mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
     encoding = _MARKS.get(mark) or _encoding_without_mark(data)
+    if encoding == "utf-8" and b"\0" in data:
+        raise _no_text(data, path)
     try:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
-        if encoding != "utf-8" or b"\0" not in data:
-            raise UsageError(
-                f"{path} is not in {encoding.upper()}: byte {error.start} cannot be decoded; "
-                "save it in UTF-8"
-            ) from None
-        text = "\0"
+        raise UsageError(
+            f"{path} is not in {encoding.upper()}: byte {error.start} cannot be decoded; "
+            "save it in UTF-8"
+        ) from None
     if "\0" in text:
-        what = "an Excel workbook" if data.startswith(b"PK\3\4") else "no text file"
-        raise UsageError(f"{path} is {what}; save it as CSV or text in UTF-8")
+        raise _no_text(data, path)
     return text
+
+
+def _no_text(data: bytes, path: Path) -> UsageError:
+    what = "an Excel workbook" if data.startswith(b"PK\3\4") else "no text file"
+    return UsageError(f"{path} is {what}; save it as CSV or text in UTF-8")
 
 
 def _encoding_without_mark(data: bytes) -> str:

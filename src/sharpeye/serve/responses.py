@@ -46,10 +46,10 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answer every error with `{"error": one line}`, which all three protocols allow."""
     web_errors = (RequestRefused, HTTPException, RequestValidationError, ClientDisconnect)
     for kind in (*web_errors, SharpEyeError, MemoryError, Exception):
-        app.add_exception_handler(kind, _error_response)
+        app.add_exception_handler(kind, _handle_error)
 
 
-async def _error_response(request: Request, error: Exception) -> Response:
+async def _handle_error(request: Request, error: Exception) -> Response:
     match error:
         case RequestRefused():
             return refusal_response(error)

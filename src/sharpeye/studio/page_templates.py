@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from sharpeye.errors import SharpEyeError
-from sharpeye.serve.responses import add_error_handlers
+from sharpeye.serve.responses import add_error_handlers, error_response
 from sharpeye.studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _with_pages(json_handler: _Handler, workspace: Workspace) -> _Handler:
         accepts_html = "text/html" in request.headers.get("accept", "")
         if not accepts_html or request.url.path.startswith("/api/"):
             headers = {k: v for k, v in response.headers.items() if k != "content-length"}
-            return JSONResponse({"error": message}, status, headers)
+            return error_response(message, status, headers)
         if status == HTTPStatus.NOT_FOUND:
             message = "There is no such page."
         title = HTTPStatus(status).phrase
