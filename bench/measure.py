@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.catalogue import FIGURES
-from bench.code_digest import ROOT, digest_of
+from bench.code_digest import ROOT
 from sharpeye.runs import provenance
 
 RESULTS = ROOT / "bench" / "results"
+_CODE = ("src", "bench", "tests", "pyproject.toml", ":!bench/results", ":!bench/neutral.csv")
 
 
 def time_process(arguments: Sequence[str], cache: Path) -> float:
@@ -63,13 +64,12 @@ def report(name: str, result: Mapping[str, Any]) -> None:
 
     A ratio is printed beside the one that the file had, so that a loss is seen at once.
     """
-    paths = FIGURES[name].all_paths
     about = {
-        "commit": commit(paths),
+        "commit": _commit(),
         "machine": f"{provenance.machine()}, {_processor()}",
         "versions": provenance.versions(),
         "date": provenance.now(),
-        "digest": digest_of(paths),
+        "digest": FIGURES[name].digest(),
     }
     file = RESULTS / f"{name}.json"
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -82,10 +82,19 @@ def report(name: str, result: Mapping[str, Any]) -> None:
         print(f"{name}: {old} at {before.get('commit', '?')}, {new} now; goal {goal}", flush=True)
 
 
-def commit(paths: Sequence[str]) -> str:
-    """The commit of the checkout; `-dirty` follows if one of the paths differs from it."""
-    head = _git("rev-parse", "--short=10", "HEAD")
-    return head + ("-dirty" if _git("status", "--porcelain", "--", *paths) else "")
+def _commit() -> str:
+    """The commit of the measured code; `-dirty` follows if it is not what was measured."""
+    commit = _last_commit()
+    return commit + ("-dirty" if _changes() or commit != _BEGUN_AT else "")
+
+
+def _last_commit() -> str:
+    """The last one that changed code, so that results may be committed between measurements."""
+    return _git("log", "-1", "--abbrev=10", "--format=%h", "--", *_CODE)
+
+
+def _changes() -> str:
+    return _git("status", "--porcelain", "--", *_CODE)
 
 
 def _git(*arguments: str) -> str:
@@ -93,6 +102,10 @@ def _git(*arguments: str) -> str:
     if done.returncode:
         raise SystemExit(f"git {arguments[0]}: {done.stderr.strip()}; figures need a Git checkout")
     return done.stdout.strip()
+
+
+# Asked when measuring begins: a figure is of the code that it began with.
+_BEGUN_AT = "" if _changes() else _last_commit()
 
 
 def _processor() -> str:

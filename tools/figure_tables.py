@@ -1,6 +1,6 @@
 """The tables of measured figures in README and docs. Two machines never share a table."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bench.catalogue import FIGURES
@@ -44,22 +44,28 @@ def tables() -> dict[str, list[str]]:
 
 def by_machine(names: Iterable[str], rows_of: Row, head: tuple[str, ...]) -> list[str]:
     """A table for each machine on which one of the figures was measured, in order."""
-    by_name: dict[str, list[str]] = {}
+    rows: dict[str, list[str]] = {}
     for name in names:
         if was_measured(name):
             result = read_result(name)
             lines = [f"| {line} | {result.get('commit', '?')} |" for line in rows_of(name, result)]
-            by_name.setdefault(machine_of(result), []).extend(lines)
+            rows.setdefault(machine_of(result), []).extend(lines)
+    return machine_tables(rows, head)
+
+
+def machine_tables(rows: Mapping[str, list[str]], head: tuple[str, ...]) -> list[str]:
+    """The lines of a table for each machine; `rows` has theirs."""
     tables = [
         [f"{machine}:", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines, ""]
-        for machine, lines in by_name.items()
+        for machine, lines in rows.items()
     ]
     return [line for table in tables for line in table][:-1]
 
 
-def machine_of(result: dict[str, Any]) -> str:
+def machine_of(result: Mapping[str, Any]) -> str:
     """Machine and Python version, as the line above a table."""
-    return f"{result['machine']}, Python {result['versions']['python']}"
+    versions = result.get("versions")
+    return result["machine"] + (f", Python {versions['python']}" if versions else "")
 
 
 def measured_row(name: str, result: dict[str, Any]) -> list[str]:
@@ -204,9 +210,9 @@ def battery_table() -> list[str]:
 
 def choices_table() -> list[str]:
     """What decided between a library and own code; single experiments, each with its commit."""
-    lines = [
-        f"| {record['subject']} | {record['decision']} | {record['text']} | {record['commit']} |"
-        for record in read_result(RECORDS).values()
-        if "decision" in record
-    ]
-    return ["| subject | decision | measurement | commit |", "|---|---|---|---|", *lines]
+    rows: dict[str, list[str]] = {}
+    for record in read_result(RECORDS).values():
+        if "decision" in record:
+            cells = (record[key] for key in ("subject", "decision", "text", "commit"))
+            rows.setdefault(machine_of(record), []).append(f"| {' | '.join(cells)} |")
+    return machine_tables(rows, ("subject", "decision", "measurement", "commit"))

@@ -16,10 +16,11 @@ from typing import Any
 
 from bench.catalogue import FIGURES
 from bench.stale import RECORDS, read_result, was_measured
+from tools.figure_tables import machine_of, machine_tables
 
-_VALUE = re.compile(r"(<!-- figure: ([^|>]+) \| ([^|>]+) \| (\S+) -->)(.*?)(<!-- / -->)", re.S)
+VALUE = re.compile(r"(<!-- figure: ([^|>]+) \| ([^|>]+) \| (\S+) -->)(.*?)(<!-- / -->)", re.S)
 _AT_LINE_START = re.compile(r"^(?:[-*] )?<!-- (?:figure|record): .*$", re.M)
-_RECORD = re.compile(r"(<!-- record: (\S+) -->)(.*?)(<!-- / -->)", re.S)
+RECORD = re.compile(r"(<!-- record: (\S+) -->)(.*?)(<!-- / -->)", re.S)
 
 
 def with_figures(text: str, blocks: Mapping[str, Iterable[str]]) -> str:
@@ -30,7 +31,7 @@ def with_figures(text: str, blocks: Mapping[str, Iterable[str]]) -> str:
     """
     if wrong := _AT_LINE_START.search(text):
         raise ValueError(f"a mark begins this line: {wrong[0]}")
-    used = sorted({match[2] for match in _VALUE.finditer(text) if was_measured(match[2])})
+    used = sorted({match[2] for match in VALUE.finditer(text) if was_measured(match[2])})
     blocks = {**blocks, "sources": source_table(used)}
     for name, lines in blocks.items():
         marks = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- /{name} -->)"
@@ -38,8 +39,8 @@ def with_figures(text: str, blocks: Mapping[str, Iterable[str]]) -> str:
         text = re.sub(
             marks, lambda match, t=table: f"{match[1]}\n{t}\n\n{match[2]}", text, flags=re.S
         )
-    text = _VALUE.sub(lambda match: match[1] + value_of(*match.group(2, 3, 4)) + match[6], text)
-    return _RECORD.sub(lambda match: match[1] + record_text(match[2], match[3]) + match[4], text)
+    text = VALUE.sub(lambda match: match[1] + value_of(*match.group(2, 3, 4)) + match[6], text)
+    return RECORD.sub(lambda match: match[1] + record_text(match[2], match[3]) + match[4], text)
 
 
 def value_of(name: str, path: str, spec: str) -> str:
@@ -60,10 +61,11 @@ def record_text(name: str, before: str) -> str:
 
 
 def source_table(names: Iterable[str]) -> list[str]:
-    """Commit, machine and command of each figure whose values a page quotes."""
-    rows = []
+    """Commit and command of each figure whose values a page quotes, by machine."""
+    by_machine: dict[str, list[str]] = {}
     for name in names:
         result = read_result(name)
-        about = f"{result.get('commit', '?')} | {result['date'][:10]} | {result['machine']}"
-        rows.append(f"| {name} | `python -m bench.{FIGURES[name].command}` | {about} |")
-    return ["| figure | measured by | commit | date | machine |", "|---|---|---|---|---|", *rows]
+        command = f"`python -m bench.{FIGURES[name].command}`"
+        row = f"| {name} | {command} | {result.get('commit', '?')} | {result['date'][:10]} |"
+        by_machine.setdefault(machine_of(result), []).append(row)
+    return machine_tables(by_machine, ("figure", "measured by", "commit", "date"))

@@ -32,6 +32,7 @@ from sharpeye.core.inference import Backbone
 # Seconds that one program may take.
 TIMEOUTS = {"small": 120, "battery": 900, "full": 6 * 3600}
 FIGURES = pytest.StashKey[list[dict[str, object]]]()
+TALLY, BROKEN_OFF = pytest.StashKey[Tally](), pytest.StashKey[BaseException]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +58,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(TIMEOUTS[_option(config, "tier")]))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    """Keep what broke a program off outside of its cases, or before its first one."""
+    report: pytest.TestReport = yield
+    is_program = "tally" in getattr(item, "fixturenames", ())
+    if is_program and call.when != "teardown" and report.failed and call.excinfo:
+        item.stash[BROKEN_OFF] = call.excinfo.value
+        if TALLY not in item.stash:
+            tally = Tally(_title(item))
+            tally.break_off(call.excinfo.value)
+            item.config.stash[FIGURES].append(tally.row(call.duration))
+    return report
+
+
+def _title(item: pytest.Item) -> str:
+    """The first line of the docstring."""
+    return (getattr(item, "obj", None).__doc__ or item.name).splitlines()[0].rstrip(".")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     file = _option(session.config, "figures")
     if file:
@@ -79,13 +101,16 @@ def seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def tally(request: pytest.FixtureRequest, tier: Tier) -> Iterator[Tally]:
     """The count of this program's cases; the test fails at its end if a case failed."""
-    title = (request.function.__doc__ or request.node.name).splitlines()[0].rstrip(".")
-    tally, started = Tally(title), time.perf_counter()
+    tally, started = Tally(_title(request.node)), time.perf_counter()
+    request.node.stash[TALLY] = tally
     yield tally
+    broken_off = request.node.stash.get(BROKEN_OFF, None)
+    if broken_off:
+        tally.break_off(broken_off)
     request.config.stash[FIGURES].append(tally.row(time.perf_counter() - started))
     seed = _option(request.config, "seed")
-    print(f"\n{title}: {tally.passed} of {tally.tried} passed, seed {seed}")
-    if tally.failures:
+    print(f"\n{tally.title}: {tally.passed} of {tally.tried} passed, seed {seed}")
+    if tally.failures and not broken_off:
         pytest.fail(tally.text(), pytrace=False)
     # Some programs are too long for the small tier.
     assert tally.tried or tally.skipped or tier.name == "small", "no case was tried"

@@ -68,7 +68,7 @@ def xml_files(port: int) -> dict[str, bytes]:
         files[f"the file name {path}"] = XML.replace(b">1.jpg<", f">{path.format(port)}<".encode())
         files[f"the path {path}"] = XML.replace(b"C:/photos/1.jpg", path.format(port).encode())
     for value in ("-1", "nan", "inf", "-inf", "1e308", "1e400", "9" * 400, "1" * 5000, "", "0x10"):
-        files[f"the edge {value[:12]}"] = XML.replace(b">3<", f">{value}<".encode(), 1)
+        files[f"the edge {value[:12]}"] = XML.replace(b"<xmin>3<", f"<xmin>{value}<".encode())
         files[f"the width {value[:12]}"] = XML.replace(b">64<", f">{value}<".encode(), 1)
     files["two boxes in an object"] = XML.replace(b"</bndbox>", b"</bndbox><bndbox/>")
     files["no box"] = XML.replace(b"bndbox", b"other")

@@ -108,7 +108,7 @@ class KillRounds:
     """Runs commands in new folders below `folder`, which lies on one disk."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self.hits = folder, list[bool]()
         self._numbers = itertools.count()
 
     def run_uninterrupted(self, command: WritingCommand, server: ForkServer) -> Uninterrupted:
@@ -126,7 +126,10 @@ class KillRounds:
     def kill(
         self, command: WritingCommand, expected: Uninterrupted, server: ForkServer, kill: Kill
     ) -> None:
-        """One case; AssertionError if anything is lost or differs."""
+        """One case; AssertionError if anything is lost or differs.
+
+        `hits` counts the commands that ended by the signal.
+        """
         with self._copy(expected.template, command) as folder:
             before = {name: tree(folder / name) for name in command.stays}
             if kill.call:
@@ -141,6 +144,7 @@ class KillRounds:
             seconds = time.perf_counter() - sent
             both = f"exit code {ended.code}: {ended.out}{ended.err}"
             assert ended.code in kill.codes, both
+            self.hits.append(ended.code != 0)
             if "Traceback (most recent" in ended.err:
                 raise TracebackError(both)
             if ended.code > 0:

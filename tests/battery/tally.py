@@ -74,6 +74,13 @@ class Tally:
         else:
             self.passed += 1
 
+    def break_off(self, error: BaseException) -> None:
+        """Count what ended the program outside of its cases as a case that failed."""
+        if not isinstance(error, Exception):  # pytest's own, such as a time limit
+            error = HangError(str(error)) if "Timeout" in str(error) else AssertionError(str(error))
+        with self.case("outside of the cases"):
+            raise error
+
     def skip(self, cases: int = 1) -> None:
         """Count cases that this machine cannot run, for example without root."""
         self.skipped += cases

@@ -73,6 +73,14 @@ def cases(rounds: KillRounds, runs: Rounds, kills: Sequence[Sequence[Kill]]) -> 
     ]
 
 
+def require_hits(tally: Tally, rounds: KillRounds, *, least: float) -> None:
+    """A case more: signals that come when a command has ended try nothing."""
+    hits, count = sum(rounds.hits), len(rounds.hits)
+    with tally.case("signals came in time"):
+        assert hits >= least * count, f"{hits} of {count}"
+    tally.figures["signals in time"] = f"{hits} of {count}"
+
+
 def test_kills_at_random_moments(
     commands: list[WritingCommand],
     rounds: KillRounds,
@@ -94,6 +102,7 @@ def test_kills_at_random_moments(
         for c, expected in runs
     ]
     pool.run_cases(tally, cases(rounds, runs, kills))
+    require_hits(tally, rounds, least=0.5)
 
 
 def test_kills_at_calls(
@@ -116,6 +125,7 @@ def test_kills_at_calls(
             calls = np.sort(random.choice(calls, size, replace=False))
         kills.append([Kill(call=int(call)) for call in calls])
     pool.run_cases(tally, cases(rounds, runs, kills))
+    require_hits(tally, rounds, least=0.95)
     tally.figures["calls"] = f"{sum(len(expected.calls) for _, expected in runs):,}"
 
 
@@ -136,3 +146,4 @@ def test_power_failures(
         call = int(random.integers(1, len(runs[index][1].calls) + 1))
         kills[index].append(Kill(call=call, power=int(random.integers(1, 2**31))))
     pool.run_cases(tally, cases(rounds, runs, kills))
+    require_hits(tally, rounds, least=0.95)

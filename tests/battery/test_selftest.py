@@ -1,5 +1,7 @@
 """The battery's own count: what fails is counted by its kind, and a process that hangs is ended."""
 
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,39 @@ def test_a_failed_case_is_counted_by_its_kind_and_the_next_one_runs() -> None:
     assert (tally.tried, tally.passed) == (6, 1)
     assert tally.kinds() == {"tracebacks": 2, "losses": 1, "hangs": 1, "others": 1}
     assert tally.text().startswith("1 of 6 passed\na case: TracebackError")
+
+
+def test_a_program_that_breaks_off_is_a_row_with_a_failure(tmp_path: Path) -> None:
+    """A loss outside of the cases, a time limit, a fixture that fails before or after the count."""
+    (tmp_path / "test_programs.py").write_text(
+        "import time\nimport pytest\nfrom battery.conftest import *\n"
+        "from battery.tally import LossError\n"
+        "@pytest.fixture\ndef before(): raise ValueError('before')\n"
+        "def test_a(tally):\n    'A loss'\n    with tally.case('one'): pass\n"
+        "    raise LossError('gone')\n"
+        "def test_b(before, tally): 'A fixture'\n"
+        "def test_c(tally, before): 'A later fixture'\n"
+        "@pytest.mark.timeout(0.3)\ndef test_d(tally):\n    'A limit'\n    time.sleep(5)\n"
+        "def test_e(tally):\n    'Good'\n    with tally.case('one'): pass\n"
+    )
+    figures = tmp_path / "figures.json"
+    words = [str(tmp_path), "-n0", "-q", "-p", "battery.conftest", "--figures", str(figures)]
+    done = subprocess.run(
+        [command()[0], "-m", "pytest", *words, "-c", "/dev/null", "--rootdir", str(tmp_path)],
+        env=environment(tmp_path, PYTHONPATH=str(Path(__file__).parents[1])),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = {row["program"]: row for row in json.loads(figures.read_text())["programs"]}
+    kinds = ("tried", "passed", "tracebacks", "losses", "hangs", "others")
+    assert {name: tuple(row[kind] for kind in kinds) for name, row in rows.items()} == {
+        "A loss": (2, 1, 0, 1, 0, 0),
+        "A fixture": (1, 0, 1, 0, 0, 0),
+        "A later fixture": (1, 0, 1, 0, 0, 0),
+        "A limit": (1, 0, 0, 0, 1, 0),
+        "Good": (1, 1, 0, 0, 0, 0),
+    }
 
 
 def test_each_tier_has_its_count() -> None:

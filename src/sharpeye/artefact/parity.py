@@ -56,15 +56,23 @@ def predict_in_batches(
     predict: PredictFunction, pixels: Pixels, *, workers: int = 1
 ) -> OutputsByBatchSize:
     """A model's outputs for images, one by one and several at once; `workers` are threads."""
-    outputs: OutputsByBatchSize = {}
-    for size in BATCH_SIZES:
-        batches = [pixels[i : i + size] for i in range(0, len(pixels), size)]
-        if workers == 1:  # Some runtimes predict in the main thread only.
-            results = [predict(batch) for batch in batches]
-        else:
-            results = [result for _, result in parallel_map(predict, batches, workers)]
-        outputs[size] = {name: np.concatenate([r[name] for r in results]) for name in results[0]}
-    return outputs
+    # Large batches first, so that no core waits for the last one.
+    batches = [
+        (size, pixels[i : i + size])
+        for size in sorted(BATCH_SIZES, reverse=True)
+        for i in range(0, len(pixels), size)
+    ]
+    if workers == 1:  # Some runtimes predict in the main thread only.
+        results = [predict(batch) for _, batch in batches]
+    else:
+        results = [r for _, r in parallel_map(lambda item: predict(item[1]), batches, workers)]
+    by_size: dict[int, list[dict[str, Floats]]] = {}
+    for (size, _), result in zip(batches, results, strict=True):
+        by_size.setdefault(size, []).append(result)
+    return {
+        size: {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for size, parts in by_size.items()
+    }
 
 
 def compare_outputs(
@@ -195,12 +203,15 @@ def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, A
     """
     file = model.path / MODEL_FILE if model.path.is_dir() else model.path
     preprocessing, spec = Graph(preprocessing_of(file)), model.manifest.input
+    chosen = _choose_many_sizes(samples)
 
     def compare(sample: Sample) -> dict[str, float]:
         image = read_image(sample)
         pixels, fitted = np.asarray(image)[None], fit_image(image, spec)
         levels = np.abs(preprocessing.run(pixels)[FITTED][0] - fitted.astype(np.float32))
         full_size, expected = model.graph.run(pixels), model.run(fitted[None])
+        if sample is chosen[0]:  # The first one, so that no core waits for the batch.
+            _verify_batch(model, pixels, full_size)
         probs, expected_probs = full_size["probs"][0], expected["probs"][0]
         differences = {
             "max_levels": float(levels.max()),
@@ -213,7 +224,6 @@ def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, A
             differences["max_box_difference"] = float(np.abs(full_size["box"][0] - box).max())
         return differences
 
-    chosen = _choose_many_sizes(samples)
     by_image = [differences for _, differences in parallel_map(compare, chosen)]
     proof: dict[str, Any] = {"pictures": len(by_image)}
     for key in by_image[0]:
@@ -225,14 +235,13 @@ def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, A
         ("max_box_difference", FULL_SIZE_BOX_LIMIT, "box of full-size images differs"),
     ):
         check_limit(limit, proof.get(key, 0.0), f"{_FAILURE}: {what}")
-    _verify_batch(model, np.asarray(read_image(chosen[0]))[None])
     return proof
 
 
-def _verify_batch(model: OpenModel, pixels: Pixels) -> None:
-    """Require the same outputs for a full-size image alone and in a batch."""
+def _verify_batch(model: OpenModel, pixels: Pixels, single: Mapping[str, Floats]) -> None:
+    """Require the same outputs for a full-size image in a batch as alone, which are `single`."""
     size = max(BATCH_SIZES)
-    single, batch = (model.graph.run(np.repeat(pixels, n, axis=0)) for n in (1, size))
+    batch = model.graph.run(np.repeat(pixels, size, axis=0))
     for name, values in single.items():
         difference = float(np.abs(batch[name] - values).max())
         check_limit(PARITY_LIMIT, difference, f"{_FAILURE}: {name} of a batch of {size} differs")
