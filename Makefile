@@ -1,14 +1,17 @@
-# Two commands on a fresh machine: make demo, make test. All of them make .venv first.
+# Two commands on a fresh machine: make demo, make test. Targets that need .venv make it first.
 PYTHON ?= python3
 VENV   ?= .venv
 RUN     = $(VENV)/bin
+
+help:                     ## say what each target does
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-.PHONY: demo test test-all check bench bench-ratios battery battery-full fuzz docs site dist smoke \
+.PHONY: help demo test test-all check bench bench-ratios battery battery-full fuzz docs site dist smoke \
 	sbom clean
 demo: $(VENV)/.ready      ## train on real scanned digits, by the same road as on your photos
 	rm -rf demo
@@ -43,6 +46,7 @@ battery: $(VENV)/.ready   ## the reliability battery, in 40 minutes; writes docs
 	$(RUN)/python -m tools.make_docs
 
 battery-full: $(VENV)/.ready  ## the same with all counts, in many hours
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(RUN)/python -m bench.battery full
 	$(RUN)/python -m tools.make_docs
 

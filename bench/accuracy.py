@@ -9,16 +9,15 @@ import json
 import random
 import shutil
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
+from bench import arguments
 from bench.measure import report, spread, time_process
 from sharpeye.core.storage import cache_root
 
 
-def main() -> None:
-    photos, splits = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 3
+def main(photos: Path, splits: int) -> None:
     accuracies, seconds = [], []
     for seed in range(splits):
         with tempfile.TemporaryDirectory() as place:
@@ -52,4 +51,5 @@ def write_split(photos: Path, target: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    splits = {"type": arguments.count(2), "nargs": "?", "default": 30}
+    arguments.run(main, __doc__, photos={"type": arguments.folder}, splits=splits)

@@ -9,13 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench import arguments
 from bench.code_digest import ROOT
 from bench.measure import report
 
 TARGETS = {"small": "test", "battery": "battery", "full": "battery-full"}
 
 
-def main(tier: str = "battery") -> int:
+def main(tier: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
         command = [sys.executable, "-m", "pytest", "tests/battery", "-n0", "-rs", "-s"]
@@ -30,4 +31,4 @@ def main(tier: str = "battery") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:2]))
+    sys.exit(arguments.run(main, __doc__, tier={"choices": TARGETS}))

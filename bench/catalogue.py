@@ -108,10 +108,12 @@ FIGURES: dict[str, Figure] = {
         without=_NETWORKS,
     ),
     "head_over_sklearn": _ratio(
-        "head", (), "the head's fit, L2 search and calibration over one fit of scikit-learn's"
+        "head", (), "the head's fit, L2 search and calibration, in times one fit of scikit-learn's"
     ),
     "features": _ratio(
-        "features", (), "features of 1,000 JPEGs of 330 x 250 over a bare runtime loop"
+        "features",
+        (),
+        "features of 1,000 JPEGs of 330 x 250: images a second over a bare loop's",
     ),
     "features_large": _ratio("features", (), "the same, JPEGs of 520 x 390"),
     "scratch_lenet5_over_keras": _ratio(
@@ -129,7 +131,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "serve_latency": _ratio(
         *("serve", ("serve",)),
-        "one image over HTTP over the bare model and decoding, median latency",
+        "one image over HTTP, in times the bare model and decoding, median latency",
     ),
     "serve_throughput": _ratio(
         *("serve", ("serve",)),

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench import arguments
 from bench.measure import report
 
 COUNTS = (10_000, 100_000)
@@ -30,8 +31,8 @@ print(json.dumps({"code": code, "peak_mib": used.ru_maxrss / 1024, "cpu_seconds"
 """
 
 
-def main() -> None:
-    counts = [int(text) for text in sys.argv[1:]] or COUNTS
+def main(counts: list[int] | None = None) -> None:
+    counts = counts or COUNTS
     with tempfile.TemporaryDirectory() as place:
         rows = [measure(Path(place), count) for count in counts]
     first, last = rows[0], rows[-1]
@@ -92,4 +93,4 @@ def run_check(folder: Path, cache: Path) -> tuple[dict[str, float], int]:
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main, __doc__, counts={"type": arguments.count(1), "nargs": "*"})

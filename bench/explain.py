@@ -8,7 +8,6 @@ on the second. For scale: the share of the image that a box covers is what a ran
 """
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import sharpeye
+from bench import arguments
 from bench.measure import report, time_process
 from sharpeye.core.metrics import wilson_interval
 from sharpeye.core.storage import cache_root
@@ -25,8 +25,7 @@ from sharpeye.images.boxes import area
 from sharpeye.predict.predictor import Model
 
 
-def main() -> None:
-    scenes = Path(sys.argv[1])
+def main(scenes: Path) -> None:
     parts = {part: scan_voc(scenes / part).samples for part in ("train", "test")}
     with tempfile.TemporaryDirectory() as place:
         for part, samples in parts.items():
@@ -75,4 +74,4 @@ def copy_by_class(samples: Sequence[Sample], target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main, __doc__, scenes={"type": arguments.folder})

@@ -6,10 +6,10 @@ DIR holds the four IDX files, as `sharpeye fetch fashion-mnist DIR` leaves them.
 """
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 
+from bench import arguments
 from bench.measure import report, time_process
 
 GOALS = {
@@ -19,12 +19,11 @@ GOALS = {
 }
 
 
-def main() -> None:
-    data, *recipes = sys.argv[1:]
+def main(data: Path, recipes: list[str]) -> None:
     for recipe in recipes or GOALS:
         with tempfile.TemporaryDirectory() as place:
             run = Path(place) / "run"
-            arguments = ["train", data, "--config", recipe, "--quiet", "--output", str(run)]
+            arguments = ["train", str(data), "--config", recipe, "--quiet", "--output", str(run)]
             seconds = time_process(arguments, Path(place) / "cache")
             metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         test = metrics["test"]
@@ -43,4 +42,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recipes = {"nargs": "*", "type": arguments.one_of(GOALS)}
+    arguments.run(main, __doc__, data={"type": arguments.folder}, recipes=recipes)

@@ -9,7 +9,6 @@ no copy may lie in another part than its original.
 """
 
 import io
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench import arguments
 from bench.measure import must, read_table, report
 from sharpeye.cli.app import run
 from sharpeye.core.types import Sample
@@ -40,8 +40,8 @@ class Fault:
     kinds: frozenset[str]
 
 
-def main(folder: str) -> None:
-    found = [measure(Path(folder), seed) for seed in range(SEEDS)]
+def main(folder: Path) -> None:
+    found = [measure(folder, seed) for seed in range(SEEDS)]
     worst = {
         "found": min(one[method]["found"] for one in found for method in ("given", "flat")),
         "false_alarms": max(
@@ -184,4 +184,4 @@ def write(path: Path, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    arguments.run(main, __doc__, folder={"type": arguments.folder})

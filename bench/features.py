@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import arguments
 from bench.images import write_photos
 from bench.measure import report, spread
 from sharpeye.core.inference import Backbone, Graph, available_cores
@@ -86,4 +87,4 @@ def pool_rate(backbone: Backbone, arrays: "np.ndarray") -> float:
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main, __doc__)

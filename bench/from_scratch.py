@@ -4,9 +4,7 @@ Each is a process of its own on both cores; rounds alternate, so that a slow min
 hits all. All learn from the same random images, batch 32, Adam, no augmentation: the same work.
 PyTorch is left out where it is not installed.
 
-    python -m bench.from_scratch            measures, and writes bench/results/
-    python -m bench.from_scratch NET        the same for one network
-    python -m bench.from_scratch WHO NET    one process of it: prints images a second
+    python -m bench.from_scratch [NET]
 """
 
 import importlib.util
@@ -19,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import arguments
 from bench.measure import report, spread
 
 BATCH, ROUNDS, EPOCHS = 32, 3, 3
@@ -30,29 +29,36 @@ NETS: dict[str, tuple[int, int, int, int, float, float | None]] = {
 }
 
 
-def main(only: str = "") -> None:
+def main(net: str | None = None, who: str | None = None) -> None:
+    if net and who:
+        print(PROGRAMS[who](net))
+        return
+    for name in [net] if net else NETS:
+        measure(name)
+
+
+def measure(net: str) -> None:
+    """Take turns, and report the ratios of one network."""
     torch_is_here = importlib.util.find_spec("torch") is not None
-    for net, (*_, over_keras, over_torch) in NETS.items():
-        if only not in ("", net):
-            continue
-        whom = ["sharpeye", "keras"] + ["torch"] * (torch_is_here and over_torch is not None)
-        visited: dict[str, list[float]] = {who: [] for who in whom}
-        for _ in range(ROUNDS):
-            for who in whom:
-                visited[who].append(_one(who, net))
-        goals = {"keras": over_keras, "torch": over_torch}
-        for other in whom[1:]:
-            ratios = [a / b for a, b in zip(visited["sharpeye"], visited[other], strict=True)]
-            result = {
-                "ratio": spread(ratios),
-                "goal": f">= {goals[other]:g}",
-                "images_per_second": {who: spread(visited[who]) for who in ("sharpeye", other)},
-            }
-            report(f"scratch_{net}_over_{other}", result)
+    *_, over_keras, over_torch = NETS[net]
+    whom = ["sharpeye", "keras"] + ["torch"] * (torch_is_here and over_torch is not None)
+    visited: dict[str, list[float]] = {who: [] for who in whom}
+    for _ in range(ROUNDS):
+        for who in whom:
+            visited[who].append(_one(who, net))
+    goals = {"keras": over_keras, "torch": over_torch}
+    for other in whom[1:]:
+        ratios = [a / b for a, b in zip(visited["sharpeye"], visited[other], strict=True)]
+        result = {
+            "ratio": spread(ratios),
+            "goal": f">= {goals[other]:g}",
+            "images_per_second": {who: spread(visited[who]) for who in ("sharpeye", other)},
+        }
+        report(f"scratch_{net}_over_{other}", result)
 
 
 def _one(who: str, net: str) -> float:
-    command = [sys.executable, "-m", "bench.from_scratch", who, net]
+    command = [sys.executable, "-m", "bench.from_scratch", net, "--who", who]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -182,9 +188,9 @@ def _torch(net: str) -> float:
     return _best_epoch(epoch, count)
 
 
+PROGRAMS = {"sharpeye": _sharpeye, "keras": _keras, "torch": _torch}
+
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        who, net = sys.argv[1:]
-        print({"sharpeye": _sharpeye, "keras": _keras, "torch": _torch}[who](net))
-    else:
-        main(*sys.argv[1:])
+    net = {"type": arguments.one_of(NETS), "nargs": "?"}
+    who = {"choices": PROGRAMS, "help": "one process of it: prints images a second"}
+    arguments.run(main, __doc__, net=net, **{"--who": who})

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bench import arguments
 from bench.measure import report, time_process
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.sample_image import read_image
@@ -33,13 +34,13 @@ CLASSES = ("T-shirt/top", "Shirt")
 GRID = {"conv_layers": (1, 2, 3), "layer_size": (32, 64, 128), "dense_layers": (0, 1, 2)}
 
 
-def main() -> None:
-    if len(sys.argv) == 3:
-        plain_keras(Path(sys.argv[1]), Path(sys.argv[2]))
+def main(data: Path, table: Path | None) -> None:
+    if table:
+        plain_keras(data, table)
         return
     with tempfile.TemporaryDirectory() as place:
         photos, sweep = Path(place) / "photos", Path(place) / "sweep"
-        write_images(Path(sys.argv[1]), photos)
+        write_images(data, photos)
         grid = [f"{key}={','.join(map(str, values))}" for key, values in GRID.items()]
         arguments = ["sweep", str(photos), "--config", "catsdogs-2019", "--retrain", "--quiet"]
         arguments += ["--grid", *grid]
@@ -149,4 +150,5 @@ def plain_keras(photos: Path, table: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    table = {"type": Path, "nargs": "?", "help": "the Keras fits alone, of images in DATA"}
+    arguments.run(main, __doc__, data={"type": arguments.folder}, table=table)

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from bench import arguments
 from bench.measure import report, spread
 from sharpeye.learn.heads.head import fit_head, square_root
 
@@ -73,4 +74,4 @@ def seconds_of(work: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main, __doc__)

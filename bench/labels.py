@@ -8,12 +8,12 @@ by the labels that each folder has, and by the true ones.
 """
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from bench import arguments
 from bench.measure import must, read_table, report
 from sharpeye.cli.app import run
 from sharpeye.data.image_folder import scan_folder
@@ -22,27 +22,27 @@ SEEDS, FLIPPED, LISTED = 5, 0.05, 0.07
 GOAL = ">= 80 % of the flipped in the first 7 %; accuracy not lower"
 
 
-def main(*options: str) -> None:
+def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         digits = Path(name) / "digits"
         must(run(["sample", "digits", str(digits)]))
-        result = [measure(digits, Path(name) / str(seed), seed, *options) for seed in range(SEEDS)]
+        result = [measure(digits, Path(name) / str(seed), seed) for seed in range(SEEDS)]
     worst = {
         "share_in_first_7_percent": min(one["share_in_first_7_percent"] for one in result),
         "gain_by_given_labels": min(one["after_given"] - one["before_given"] for one in result),
         "gain_by_true_labels": min(one["after_true"] - one["before_true"] for one in result),
     }
     worst = {key: round(value, 4) for key, value in worst.items()}
-    about = {"pictures": result[0]["pictures"], "options": list(options)}
+    about = {"pictures": result[0]["pictures"]}
     report("labels", about | {"worst": worst, "goal": GOAL, "seeds": result})
 
 
-def measure(digits: Path, place: Path, seed: int, *options: str) -> dict[str, float]:
-    """What was found with one seed; `options` go to `train`."""
+def measure(digits: Path, place: Path, seed: int) -> dict[str, float]:
+    """What was found with one seed."""
     folder, mended, fixes = place / "set", place / "mended", place / "fixes.csv"
     targets = flip(digits, folder, seed)
     flipped = {name for name, (label, given) in targets.items() if label != given}
-    train = ["--seed", str(seed), "-q", *options]
+    train = ["--seed", str(seed), "-q"]
     must(run(["train", str(folder), "-o", str(place / "before"), *train]))
     command = ["check", str(folder), "--labels", str(place / "before"), "--quick", "-q"]
     must(run([*command, "--write-fixes", str(fixes)]))
@@ -98,4 +98,4 @@ def accuracy(rows: list[dict[str, str]], labels: dict[str, str] | None = None) -
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    arguments.run(main, __doc__)

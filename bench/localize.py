@@ -11,11 +11,11 @@ three times with warm caches, a network from scratch once, with an empty cache.
 import json
 import re
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from bench import arguments
 from bench.measure import report, spread, time_process
 from sharpeye.data.pascal_voc import scan_voc
 
@@ -28,14 +28,10 @@ MODELS: dict[str, tuple[list[str], bool]] = {
 }
 
 
-def main() -> None:
-    arguments = sys.argv[1:]
-    if not arguments or not set(arguments[2:]) <= set(MODELS):
-        raise SystemExit(__doc__)
-    data, limit = Path(arguments[0]), arguments[1] if len(arguments) > 1 else "10m"
+def main(data: Path, limit: str, models: list[str]) -> None:
     if not scan_voc(data).given_splits:
         raise SystemExit(f"{data} has no parts of its own: it needs train/ and test/")
-    for model in arguments[2:] or MODELS:
+    for model in models or MODELS:
         name = re.sub(r"\W+", "_", data.resolve().name)
         report(f"localize_{name}_{model}", measure(data, model, limit))
 
@@ -83,4 +79,6 @@ def read_json(file: Path) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    limit = {"nargs": "?", "default": "10m"}
+    models = {"nargs": "*", "type": arguments.one_of(MODELS)}
+    arguments.run(main, __doc__, data={"type": arguments.folder}, limit=limit, models=models)

@@ -8,6 +8,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from bench import arguments
 from bench.images import write_photos
 from bench.measure import report, spread, time_process
 from bench.retrain import retrain_flags
@@ -42,4 +43,4 @@ def measure(name: str, arguments: list[str], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main, __doc__)

@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench import arguments
 from bench.images import write_photos
 from bench.measure import report, spread, time_process
 from sharpeye.core.inference import available_cores
@@ -65,4 +66,4 @@ def inception(photos: Path, place: Path) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main, __doc__)

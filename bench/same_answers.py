@@ -9,7 +9,6 @@ is `sharpeye.load(RUN).predict(file)`; the programs are those that `sharpeye exp
 processes with `-I`, so without SharpEye. Needs the extras dev and export.
 """
 
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.prediction_paths import (
 )
 
 import sharpeye
+from bench import arguments
 from bench.measure import report, time_process
 from sharpeye.core.storage import cache_root
 
@@ -36,10 +36,9 @@ COUNT, LARGEST, LIMIT = 300, 4000, 1e-3
 FORMATS = ("onnx", "litert", "openvino")
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
+def main(folder: Path, run: Path | None) -> None:
     with tempfile.TemporaryDirectory() as place:
-        run = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(place) / "run"
+        run = run or Path(place) / "run"
         if not run.exists():
             time_process(["train", str(folder), "--quiet", "--output", str(run)], cache_root())
         images = [read(file) for file in sorted(folder.rglob("*.jpg"))]
@@ -95,4 +94,5 @@ def about(folder: Path, run: Path, files: list[Path]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    run = {"type": arguments.folder, "nargs": "?"}
+    arguments.run(main, __doc__, folder={"type": arguments.folder}, run=run)

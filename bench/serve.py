@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import arguments
 from bench.images import write_photos
 from bench.measure import report, spread, time_process
 from bench.serving import Server, serving
@@ -148,4 +149,4 @@ def bare_rate(graph: Graph, arrays: "np.ndarray") -> tuple[float, int]:
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main, __doc__)

@@ -6,13 +6,13 @@ classes and splits; of ours also how many known test images are called unknown, 
 the others are. Features come from the cache.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from bench import arguments
 from bench.measure import report
 from sharpeye.core.inference import available_cores
 from sharpeye.core.metrics import auroc
@@ -43,8 +43,8 @@ class Case:
     strange: Array
 
 
-def main(folder: str) -> None:
-    samples = add_digests(scan_folder(Path(folder)), available_cores())
+def main(folder: Path) -> None:
+    samples = add_digests(scan_folder(folder), available_cores())
     backbone = load_backbone(BackboneConfig("efficientnet_lite0"))
     features = extract_features(samples.samples, backbone).features
     result: dict[str, dict[str, list[float]]] = {}
@@ -201,4 +201,4 @@ def summary(values: dict[str, list[float]]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    arguments.run(main, __doc__, folder={"type": arguments.folder})

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from bench import arguments
 from bench.images import write_photos
 from bench.measure import report, spread, time_process
 
@@ -46,4 +47,4 @@ def measure_digits(place: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    arguments.run(main, __doc__)

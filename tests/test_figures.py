@@ -282,6 +282,15 @@ def test_two_machines_never_share_a_table(tmp_path: Path, monkeypatch: pytest.Mo
     assert lines == [*first, "", "16 cores, Python 3.11:", *table, "| b | bb |"]
 
 
+def test_a_missed_goal_is_called_missed() -> None:
+    result = {"seconds": {"median": 2.6, "min": 2.0, "max": 3.0, "n": 3}, "goal": "<= 2.5"}
+    (row,) = figure_tables.measured_row("train_warm", result)
+    assert "| **2.60 s** | <= 2.5 s, missed |" in row
+    assert figure_tables.is_met("<= 2.5", 2.5)
+    assert figure_tables.is_met(">= 0.85", 0.9)
+    assert not figure_tables.is_met(">= 0.85", 0.84)
+
+
 # What Markdown shows of these is generated, code, or a comment.
 GENERATED = re.compile(
     r"```.*?```|<!-- ([\w ]+): written by.*?<!-- /\1 -->|<!-- (?:figure|record):.*?<!-- / -->"

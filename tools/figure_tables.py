@@ -73,7 +73,16 @@ def measured_row(name: str, result: dict[str, Any]) -> list[str]:
     spread = result[figure.value]
     between = f"{spread['min']:.2f} to {spread['max']:.2f}, n = {spread['n']}"
     median = f"**{spread['median']:.2f}{figure.unit}**"
-    return [f"{figure.title} | {median} | {result['goal']}{figure.unit} | {between}"]
+    goal = result["goal"] + figure.unit
+    if not is_met(result["goal"], spread["median"]):
+        goal += ", missed"
+    return [f"{figure.title} | {median} | {goal} | {between}"]
+
+
+def is_met(goal: str, value: float) -> bool:
+    """Whether a value fulfils `<= LIMIT` or `>= LIMIT`."""
+    sign, limit = goal.split()
+    return value <= float(limit) if sign == "<=" else value >= float(limit)
 
 
 def recipe_row(name: str, result: dict[str, Any]) -> list[str]:

@@ -70,9 +70,8 @@ def main() -> int:
         bundled = bundled_gpl(python)
     OUTPUT.write_text(json.dumps(bom, indent=1) + "\n", encoding="utf-8")
     for component in bom["components"]:
-        print(
-            f"{component['name']:50.50} {component.get('version', ''):12.12} {licence(component)}"
-        )
+        name, version = component["name"], component.get("version", "")
+        print(f"{name:60} {version:12} {licence(component)}")
     found = problems(bom, direct_dependencies(EXTRAS), bundled)
     print("\n".join(found) or f"{OUTPUT.relative_to(ROOT)}: {len(bom['components'])} components")
     return 1 if found else 0

@@ -39,8 +39,8 @@ def test_it_prints_parity_and_files(
     ("arguments", "code", "message"),
     [
         (("--format", "tflite", "-o", "x"), 2, "unknown format tflite. Did you mean litert?"),
-        (("--format", "onnx"), 2, "--format and --output are needed"),
-        (("-o", "x"), 2, "--format and --output are needed"),
+        (("--format", "onnx"), 2, "--output is needed: where the onnx model is written"),
+        (("-o", "x"), 2, "--format is needed: onnx, bundle"),
         (("--format", "litert", "-o", "x.onnx"), 2, "litert is written to a name that ends with"),
         (("--format", "saved_model", "-o", "x.pb"), 2, "saved_model is written to a folder"),
         (("--format", "keras", "-o", "x", "--quantize", "int8"), 2, "--quantize goes with onnx"),

@@ -392,5 +392,5 @@ def test_the_right_folder_is_named_above_and_below(
     assert "prefix" not in message
     # A folder that holds neither stays an error with the classes of the model.
     copy("ash", "other/x/y")
-    with pytest.raises(DataError, match=r"does not know x .*the model knows ash"):
+    with pytest.raises(DataError, match=r"does not know x; rename .*the model knows ash"):
         sharpeye.evaluate(undisturbed, tmp_path / "other")

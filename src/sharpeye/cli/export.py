@@ -51,8 +51,13 @@ def export(
         proof = job.verify_bundle(run)
         print(f"sound: {run} answers for its {proof['pictures']} images, {_differences(proof)}")
         return
-    if not format_name or output is None:
-        raise UsageError(f"--format and --output are needed; formats are {_FORMATS}")
+    if not format_name:
+        raise UsageError(f"--format is needed: {_FORMATS}")
+    if output is None:
+        raise UsageError(
+            f"--output is needed: where the {format_name} model is written, "
+            "a file with the format's suffix, or a folder"
+        )
     result = job.export(
         run,
         format_name,

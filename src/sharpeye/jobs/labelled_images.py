@@ -155,7 +155,10 @@ def _unknown_classes(dataset: SampleSet, model: Model) -> DataError | None:
         if close:
             hints.append(f"{by_folded[close[0]]} for {name}")
     did_you_mean = f"; perhaps {', '.join(hints[:3])}" if hints else ""
-    return DataError(f"the model does not know {name_list(unknown, _MAX_NAMES)}{did_you_mean}")
+    return DataError(
+        f"the model does not know {name_list(unknown, _MAX_NAMES)}{did_you_mean}; "
+        "rename these folders to its classes, or train a model that has them"
+    )
 
 
 def _test_split(dataset: SampleSet) -> SampleSet:
