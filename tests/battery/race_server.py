@@ -35,7 +35,6 @@ _IMPORTS = (
     "onnx",
     "filelock",
     "jinja2",
-    "matplotlib.figure",
 )
 
 

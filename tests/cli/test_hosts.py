@@ -50,7 +50,6 @@ HOSTS: dict[str, dict[str, str | None]] = {
     "notebook": {
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "JPY_PARENT_PID": "1",
-        "MPLCONFIGDIR": "/nowhere",
     },
     "terminal": {"TERM": "dumb", "COLUMNS": "10", "LINES": "x", "TZ": "No/Where", "NO_COLOR": "1"},
 }
@@ -77,7 +76,6 @@ def call_in(
     """What a command prints; fails unless it ends with 0 and without a message."""
     folder = tmp_path / "current"
     folder.mkdir(exist_ok=True)
-    (folder / "matplotlibrc").write_text("text.usetex: True\nfont.size: 99\n")
     done = subprocess.run(
         command(*arguments),
         env=variables_of(host, cache, tmp_path),

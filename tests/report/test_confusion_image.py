@@ -1,8 +1,5 @@
 """The confusion matrix as a PNG file."""
 
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -10,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharpeye.errors import EnvironmentFault, MissingExtra
+from sharpeye.errors import EnvironmentFault
+from sharpeye.report import confusion_image
 from sharpeye.report.confusion_image import draw_confusion
 
 
@@ -73,47 +71,40 @@ def test_a_missing_folder_is_named_in_the_error(tmp_path: Path) -> None:
         draw_confusion(np.eye(2, dtype=int), ["a", "b"], tmp_path / "nowhere" / "c.png")
 
 
-def test_without_matplotlib_the_error_names_the_extra(
+def test_a_name_that_no_font_can_draw_is_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtra, match=r"needs matplotlib.*sharpeye\[train\]"):
-        draw_confusion(np.eye(2, dtype=int), ["a", "b"], tmp_path / "c.png")
+    names = ["cat", "\u732b", "\u00e4sche"]
+    confusion_image.draw_confusion(np.eye(3, dtype=int), ["cat", "#2", "#3"], tmp_path / "a.png")
+    monkeypatch.setattr(confusion_image, "_SYSTEM_FONTS", ("nowhere.ttf",))
+    confusion_image.draw_confusion(np.eye(3, dtype=int), names, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_importing_the_room_loads_no_plotting_and_no_templates() -> None:
-    code = (
-        "import sys, sharpeye.report.run_page, sharpeye.report.confusion_image;"
-        "sys.exit(bool({'matplotlib', 'jinja2', 'tensorflow', 'scipy'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_drawing_does_not_load_pyplot(tmp_path: Path) -> None:
-    code = (
-        "import sys, numpy, pathlib; from sharpeye.report.confusion_image import *;"
-        "draw_confusion(numpy.eye(2, dtype=int), ['a', 'b'], pathlib.Path(sys.argv[1]));"
-        "sys.exit('matplotlib.pyplot' in sys.modules)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "c.png")]
-    assert subprocess.run(command, check=False).returncode == 0
-
-
-def test_settings_of_the_user_do_not_change_the_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_first_font_that_has_all_letters_of_a_name_draws_it(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A notebook's drawing surface, and a `matplotlibrc` of the folder the user stands in."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\n")
-    code = (
-        "import sys; import numpy as np; from pathlib import Path\n"
-        "from sharpeye.report.confusion_image import draw_confusion\n"
-        "draw_confusion(np.eye(2, dtype=int), ['a', 'b'], Path(sys.argv[1]))\n"
-        "import os; assert os.environ['MPLBACKEND'] == 'module://nowhere'"
-    )
-    variables = os.environ | {"MPLBACKEND": "module://nowhere", "PYTHONWARNINGS": "error"}
-    command = [sys.executable, "-P", "-c", code, str(tmp_path / "odd.png")]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    draw_confusion(np.eye(2, dtype=int), ["a", "b"], tmp_path / "here.png")
-    assert (tmp_path / "odd.png").read_bytes() == (tmp_path / "here.png").read_bytes()
+    fonts = {"a": "ab", "b": "abc", "c": "abcd"}
+    monkeypatch.setattr(confusion_image, "_fonts", lambda _: iter(fonts))
+    monkeypatch.setattr(confusion_image, "_has_letter", lambda font, letter: letter in fonts[font])
+    assert confusion_image._label("c b", 1, 9) == ("c b", "b")
+    assert confusion_image._label("cab d", 1, 9) == ("cab d", "c")
+    assert confusion_image._label("e", 7, 9)[0] == "#7"
+
+
+def test_the_letters_of_pillows_font_are_known() -> None:
+    font = confusion_image._own_font(18.0)
+    assert all(confusion_image._has_letter(font, letter) for letter in "Az09\u2026#")
+    assert not any(confusion_image._has_letter(font, letter) for letter in "\u00e4\u732b\u0639")
+
+
+def test_each_cell_has_the_colour_of_its_share(tmp_path: Path) -> None:
+    """Counts of a row 1, 3, 0: the roots of 1/4, 3/4 and 0."""
+    matrix = np.array([[1, 3, 0], [0, 9, 0], [0, 0, 0]])
+    file = tmp_path / "c.png"
+    draw_confusion(matrix, ["a", "b", "c"], file)
+    with Image.open(file) as image:
+        pixels = np.asarray(image).reshape(-1, 3)
+    for share in (0.5, np.sqrt(0.75), 0.0, 1.0):
+        color = confusion_image._colors(np.array([[share]]))[0, 0]
+        assert (pixels == color).all(axis=1).sum() > 1000, share

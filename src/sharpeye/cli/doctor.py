@@ -19,7 +19,6 @@ _MODULES = (
     ("keras", "train", "networks"),
     ("tensorflow", "train", "networks"),
     ("onnx", "train", "writing models"),
-    ("matplotlib", "train", "plots"),
     ("jinja2", "train", "the report"),
     ("tensorboard", "train", "event files"),
     ("ai_edge_litert", "export", "LiteRT models"),

@@ -5,7 +5,10 @@ thousand weights cost more than the step itself.
 """
 
 import logging
+import math
 from pathlib import Path
+
+import numpy as np
 
 from sharpeye.core.arrays import Floats
 from sharpeye.core.numerics import softmax
@@ -78,12 +81,15 @@ def _batch_scalars(scores: BatchScores) -> dict[str, float]:
 
 
 def _parameter_scalars(name: str, values: Floats) -> dict[str, float]:
-    prefix = f"{_LAYER}/{name}/summaries"
+    prefix, numbers = f"{_LAYER}/{name}/summaries", values.ravel()
+    mean = float(np.add.reduce(numbers)) / numbers.size
+    centered = numbers - np.float32(mean)
     return {
-        f"{prefix}/mean": float(values.mean()),
-        f"{prefix}/stddev_1": float(values.std()),
-        f"{prefix}/max": float(values.max()),
-        f"{prefix}/min": float(values.min()),
+        f"{prefix}/mean": mean,
+        # `numpy.std` takes twice as long, at each of thousands of steps.
+        f"{prefix}/stddev_1": math.sqrt(float(centered @ centered) / numbers.size),
+        f"{prefix}/max": float(np.maximum.reduce(numbers)),
+        f"{prefix}/min": float(np.minimum.reduce(numbers)),
     }
 
 

@@ -24,9 +24,14 @@ _MASK_DELTA = 0xA282EAD8
 
 def write_record(file: IO[bytes], data: bytes) -> None:
     """Append a record, and hand it to the operating system."""
-    header = struct.pack("<Q", len(data))
-    file.write(header + _masked(header) + data + _masked(data))
+    file.write(_header(len(data)) + data + _masked(data))
     file.flush()
+
+
+@functools.lru_cache(maxsize=1024)  # Most records have one of a few lengths.
+def _header(length: int) -> bytes:
+    packed = struct.pack("<Q", length)
+    return packed + _masked(packed)
 
 
 def _masked(data: bytes) -> bytes:
