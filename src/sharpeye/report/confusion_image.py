@@ -100,30 +100,29 @@ def _draw_names(
     # A name per class if a line of text fits, else one every few classes.
     step = max(1, int(np.ceil(labels[0][1].size * 1.15 / cell)))
     for i in range(0, len(labels), step):
-        text, font = labels[i]
-        middle = (i + 0.5) * cell
+        label, middle = labels[i], (i + 0.5) * cell
         if step > 1:
             draw.line((left - _TICK, top + middle, left - 1, top + middle), _MUTED)
             draw.line((left + middle, top + side, left + middle, top + side + _TICK - 1), _MUTED)
-        draw.text((left - _GAP, top + middle), text, _INK, font, anchor="rm")
-        _draw_upwards(image, (left + middle, top + side + _GAP), text, font)
+        draw.text((left - _GAP, top + middle), label[0], _INK, label[1], anchor="rm")
+        _draw_upwards(image, (left + middle, top + side + _GAP), label)
     axis_font = _own_font(_AXIS_NAME)
     below = top + side + longest + 2 * _GAP
     draw.text((left + side / 2, below), "predicted", _MUTED, axis_font, anchor="ma")
-    x = _PADDING + _AXIS_NAME / 2
-    _draw_upwards(image, (x, top + side / 2), "true", axis_font, _MUTED, is_centered=True)
+    place = (_PADDING + _AXIS_NAME / 2, top + side / 2)
+    _draw_upwards(image, place, ("true", axis_font), color=_MUTED, is_centered=True)
 
 
 def _draw_upwards(
     image: Image.Image,
     place: tuple[float, float],
-    text: str,
-    font: Font,
-    color: str = _INK,
+    label: tuple[str, Font],
     *,
+    color: str = _INK,
     is_centered: bool = False,
 ) -> None:
     """Text that is read from below, whose end, or centre, is at a place."""
+    text, font = label
     size = (round(font.getlength(text)) + 2, round(font.size * 1.5))
     line = Image.new("L", size)
     ImageDraw.Draw(line).text((size[0] / 2, size[1] / 2), text, 255, font, anchor="mm")
