@@ -28,7 +28,7 @@ SEEDS = 5
 HELD_OUT = 0.2
 # Of copies either of the two may be told of, and in the same class and part they are duplicates.
 COPIES = frozenset({"leak", "label_conflict", "near_duplicate"})
-MIRROR_LEVELS = 3  # mean difference in grey levels; of different images it is tens
+MIRROR_LEVELS = 8  # mean difference in grey levels; of different images it is 20 or more
 
 
 @dataclass(frozen=True)
