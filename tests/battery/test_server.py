@@ -266,16 +266,21 @@ def test_scripts_in_names(tally: Tally, cache: Path, tmp_path: Path) -> None:
         (folder / payload).mkdir(parents=True)
         (folder / payload / f"{payload}.png").write_bytes((source / "ash/ash0.png").read_bytes())
     with studio(folder, tmp_path) as running, running.client() as client:
-        page = client.get("/", headers={"Accept": "text/html"})  # the one that shows names
-        assert page.status_code == 200
+        pages = {
+            path: client.get(path, headers={"Accept": "text/html"})
+            for path in ("/", "/collect", "/label", "/label?mode=sort", "/train", "/understand")
+        }
         lists = {
             path: client.get(path)
             for path in ("/api/collect/classes", "/api/collect/pictures", "/api/label/list")
         }
         for payload in PAYLOADS:
-            with tally.case(f"page: {payload}"):
-                assert str(escape(payload)) in page.text
-                assert "<" not in payload or payload not in page.text
+            with tally.case(f"pages: {payload}"):
+                for path, page in pages.items():
+                    assert page.status_code == 200, path
+                    assert "<" not in payload or payload not in page.text, path
+                    assert "49" not in page.text or payload != "{{7*7}}", path
+                assert str(escape(payload)) in pages["/"].text  # the one that shows names
             with tally.case(f"data: {payload}"):
                 for path, response in lists.items():
                     assert response.headers["content-type"] == "application/json", path
