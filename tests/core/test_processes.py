@@ -109,6 +109,16 @@ def test_an_isolated_python_starts_isolated_children() -> None:
     assert "'-I'" in subprocess.check_output(command, text=True)
 
 
+def test_a_child_does_not_import_scikit_learn_which_keras_would() -> None:
+    program = (
+        "from sharpeye.core.processes import run_child\n"
+        "def work(): import sklearn\n"
+        "run_child(work, 'out')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith("ModuleNotFoundError: import of sklearn halted")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_child_that_is_killed_is_named_with_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     script = "import os, sys; print('noise', file=sys.stderr, flush=True); os.kill(os.getpid(), 11)"

@@ -114,6 +114,16 @@ def test_histograms_count_every_finite_value(
         assert stored.sum_squares == pytest.approx((finite**2).sum())
 
 
+def test_histograms_have_thirty_bins_of_one_width(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(2, 3, 10_000)
+    with EventWriter(tmp_path) as writer:
+        writer.histogram("weights", values, 1)
+    (event,) = read_back(tmp_path).Histograms("weights")
+    counts, edges = np.histogram(values, 30)
+    assert event.histogram_value.bucket == counts.tolist()
+    assert event.histogram_value.bucket_limit == pytest.approx(edges[1:])
+
+
 def hparams_of(root: Path, metric: str) -> tuple[Any, Any]:
     """The experiment, and the session groups, as TensorBoard's HParams page gets them."""
     from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from sharpeye.core.arrays import Floats
-from sharpeye.core.numerics import softmax
 from sharpeye.core.storage import make_folder, os_errors_at
 from sharpeye.core.temporaries import TEMPORARY_PREFIX
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
@@ -50,13 +49,13 @@ class TrainingSummaries:
             return
         self._validation.scalars(_batch_scalars(step.validation) | parameters, step.number)
         for writer, scores in ((self._train, step.batch), (self._validation, step.validation)):
-            for tag, values in (
-                (f"{_LAYER}/weights/summaries/histogram", step.weights),
-                (f"{_LAYER}/biases/summaries/histogram", step.bias),
-                (f"{_LAYER}/Wx_plus_b/pre_activations", scores.logits),
-                ("activations", softmax(scores.logits)),
-            ):
-                writer.histogram(tag, values, step.number)
+            histograms = {
+                f"{_LAYER}/weights/summaries/histogram": step.weights,
+                f"{_LAYER}/biases/summaries/histogram": step.bias,
+                f"{_LAYER}/Wx_plus_b/pre_activations": scores.logits,
+                "activations": scores.probs,
+            }
+            writer.histograms(histograms, step.number)
 
     def close(self) -> None:
         self._train.close()

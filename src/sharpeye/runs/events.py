@@ -94,9 +94,11 @@ class EventWriter:
 
     def histogram(self, tag: str, values: npt.ArrayLike, step: int) -> None:
         """Add the distribution of the finite numbers among `values`, of any shape."""
-        from tensorboard.compat.proto.histogram_pb2 import HistogramProto
+        self.histograms({tag: values}, step)
 
-        self._add(step, {"tag": tag, "histo": HistogramProto(**_histogram_fields(values))})
+    def histograms(self, values: Mapping[str, npt.ArrayLike], step: int) -> None:
+        """Add a distribution to each of several tags, as one event."""
+        self._add(step, *({"tag": tag, "histo": _histogram_fields(v)} for tag, v in values.items()))
 
     def graph(self, graph_def: bytes) -> None:
         """Add a network, as a serialized TensorFlow GraphDef."""
@@ -200,16 +202,22 @@ def _histogram_fields(values: npt.ArrayLike) -> dict[str, Any]:
     numbers = numbers[np.isfinite(numbers)]
     if not numbers.size:
         return {"num": 0, "bucket_limit": [], "bucket": []}
-    low, high = float(numbers.min()), float(numbers.max())
-    # NumPy refuses bins that are narrower than the spacing of float64.
-    is_narrow = high - low <= 1e-12 * max(abs(low), abs(high))
-    counts, edges = np.histogram(numbers, 1 if is_narrow else _HISTOGRAM_BINS)
+    low, high = float(np.minimum.reduce(numbers)), float(np.maximum.reduce(numbers))
+    width = high / _HISTOGRAM_BINS - low / _HISTOGRAM_BINS
+    if width <= 1e-12 * max(abs(low), abs(high)):  # less than the rounding of `low + width`
+        counts, limits = np.array([numbers.size]), [high]
+    else:  # `numpy.histogram` takes twice as long, in thousands of steps.
+        bins = (numbers / width - low / width).astype(np.intp)
+        counts = np.bincount(np.minimum(bins, _HISTOGRAM_BINS - 1), minlength=_HISTOGRAM_BINS)
+        limits = [low + width * n for n in range(1, _HISTOGRAM_BINS)] + [high]
+    with np.errstate(over="ignore"):  # the square of a very large number
+        squares = float(numbers @ numbers)
     return {
         "min": low,
         "max": high,
         "num": numbers.size,
-        "sum": float(numbers.sum()),
-        "sum_squares": float(np.square(numbers).sum()),
-        "bucket_limit": edges[1:].tolist(),
+        "sum": float(np.add.reduce(numbers)),
+        "sum_squares": squares,
+        "bucket_limit": limits,
         "bucket": counts.tolist(),
     }
