@@ -75,11 +75,16 @@ def report(name: str, result: Mapping[str, Any]) -> None:
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     file.write_text(json.dumps({"name": name, **result, **about}, indent=2) + "\n")
     print(f"{name}: {json.dumps(result)}")
-    key = FIGURES[name].value
-    if key in before and key in result:
-        old, new = before[key]["median"], result[key]["median"]
+    old, new = (_value(values, FIGURES[name].value) for values in (before, result))
+    if old is not None and new is not None:
         goal = result.get("goal", "none")
         print(f"{name}: {old} at {before.get('commit', '?')}, {new} now; goal {goal}", flush=True)
+
+
+def _value(result: Mapping[str, Any], key: str) -> float | None:
+    """A number of a result, or the median of several; None if there is none."""
+    value = result.get(key)
+    return value.get("median") if isinstance(value, Mapping) else value
 
 
 def _commit() -> str:

@@ -10,9 +10,11 @@ from itertools import product
 import numpy as np
 
 from sharpeye.core.arrays import Bools, Floats, Ints
+from sharpeye.core.inference import available_cores
+from sharpeye.core.parallel import parallel_map
 from sharpeye.data.thumbnail import SIDE, ThumbnailArray
 
-_CHUNK = 512  # pairs
+_CHUNK = 128  # pairs, whose arrays stay in a core's cache
 _STEPS = 3
 _MAX_SHIFT, _MAX_SCALE = 4.0, 0.3  # pixels of the thumbnail, share
 _HOPELESS = 0.6  # agreement of edges after the first step of alignment
@@ -80,11 +82,15 @@ def compare_pairs(
         crops: starting points of the alignment, as shares 0..0.15 that are cut off each side of one
             image: it finds crops within 0.05 of one of them.
     """
-    chunks = [np.empty((3, 0), np.float32)]
-    for start in range(0, len(first), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        chunks.append(_compare_chunk(thumbnails[first[chunk]], thumbnails[second[chunk]], crops))
-    grey, edges, colour = np.concatenate(chunks, axis=1)
+
+    def compare(chunk: slice) -> Floats:
+        return _compare_chunk(thumbnails[first[chunk]], thumbnails[second[chunk]], crops)
+
+    slices = [slice(start, start + _CHUNK) for start in range(0, len(first), _CHUNK)]
+    # One chunk, as of most folders, needs no threads.
+    workers = 1 if len(slices) < 2 else available_cores()
+    chunks = [result for _, result in parallel_map(compare, slices, workers)]
+    grey, edges, colour = np.concatenate([np.empty((3, 0), np.float32), *chunks], axis=1)
     return ImagePairs(first, second, grey, edges, colour, edges)
 
 
@@ -117,14 +123,27 @@ def _standardize(thumbs: Floats) -> Floats:
 
 def _agreement(a: Floats, b: Floats) -> Floats:
     """float32[2,K]: correlation of grey levels and of gradients."""
-    grey = (a * b).mean(axis=(1, 2))
-    first, second = (
-        np.concatenate(np.gradient(thumbs, axis=(1, 2)), axis=1).reshape(len(thumbs), -1)
-        for thumbs in (a, b)
-    )
-    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    edges = (first * second).sum(axis=1) / np.maximum(lengths, 1e-6)
-    return np.stack([grey, edges])
+    return _correlations((a, _gradients(a)), (b, _gradients(b)))
+
+
+def _gradients(thumbs: Floats) -> Floats:
+    """float32[2,K,SIDE,SIDE]: the gradients down and across."""
+    gradients = np.empty((2, *thumbs.shape), np.float32)
+    for gradient, lines in zip(gradients, (thumbs, thumbs.swapaxes(1, 2)), strict=True):
+        along = gradient if lines is thumbs else gradient.swapaxes(1, 2)
+        np.subtract(lines[:, 2:], lines[:, :-2], out=along[:, 1:-1])
+        along[:, 1:-1] *= 0.5
+        np.subtract(lines[:, 1], lines[:, 0], out=along[:, 0])
+        np.subtract(lines[:, -1], lines[:, -2], out=along[:, -1])
+    return gradients
+
+
+def _correlations(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> Floats:
+    """`_agreement` of images with their gradients."""
+    grey = np.einsum("kij,kij->k", a[0], b[0]) / SIDE**2
+    products = np.einsum("gkij,gkij->k", a[1], b[1])
+    first, second = (np.einsum("gkij,gkij->k", g, g) for g in (a[1], b[1]))
+    return np.stack([grey, products / np.maximum(np.sqrt(first * second), 1e-6)])
 
 
 def _align(moved: Floats, fixed: Floats, crop: float) -> Floats:
@@ -136,26 +155,35 @@ def _align(moved: Floats, fixed: Floats, crop: float) -> Floats:
     positions = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2) / (SIDE / 2)
     limits = np.array([_MAX_SHIFT, _MAX_SCALE * SIDE / 2] * 2, np.float32)
     warped = _standardize(_warp(moved, warps, positions)) if crop else moved
+    slopes, fixed_slopes = _gradients(warped), _gradients(fixed)
     for _ in range(_STEPS):
-        warps = np.clip(warps + _solve_step(warped, fixed[rows], positions), -limits, limits)
-        warped = _standardize(_warp(moved[rows], warps, positions))
-        best[:, rows] = np.maximum(best[:, rows], _agreement(warped, fixed[rows]))
+        step = _solve_step(slopes, fixed - warped, positions)
+        warps = np.clip(warps + step, -limits, limits)
+        warped = _standardize(_warp(moved, warps, positions))
+        slopes = _gradients(warped)
+        agreement = _correlations((warped, slopes), (fixed, fixed_slopes))
+        best[:, rows] = np.maximum(best[:, rows], agreement)
         undecided = (best[1, rows] > _HOPELESS) & (best[1, rows] < MIN_EDGES)
-        rows, warps, warped = rows[undecided], warps[undecided], warped[undecided]
+        rows, warps, warped, slopes = (
+            *(values[undecided] for values in (rows, warps, warped)),
+            slopes[:, undecided],
+        )
+        moved, fixed, fixed_slopes = moved[undecided], fixed[undecided], fixed_slopes[:, undecided]
         if not len(rows):
             break
     return best
 
 
-def _solve_step(warped: Floats, fixed: Floats, positions: Floats) -> Floats:
-    """float32[K,4]: least-squares changes of shift and scale in x and y."""
-    down, across = np.gradient(warped, axis=(1, 2))
-    columns = [across, across * positions, down, down * positions[:, None]]
-    jacobian = np.stack(columns, axis=-1).reshape(len(warped), -1, 4)
-    residual = (fixed - warped).reshape(len(warped), -1, 1)
-    transposed = jacobian.transpose(0, 2, 1)
-    normal = transposed @ jacobian + 1e-2 * SIDE * np.eye(4, dtype=np.float32)
-    step: Floats = np.linalg.solve(normal, transposed @ residual)[..., 0]
+def _solve_step(slopes: Floats, residual: Floats, positions: Floats) -> Floats:
+    """float32[K,4]: least-squares changes of shift and scale in x and y.
+
+    `slopes` are the gradients of the warped thumbnails, `residual` what the others differ by.
+    """
+    down, across = slopes
+    rows = np.stack([across, across * positions, down, down * positions[:, None]], axis=1)
+    rows = rows.reshape(len(residual), 4, -1)
+    normal = rows @ rows.transpose(0, 2, 1) + 1e-2 * SIDE * np.eye(4, dtype=np.float32)
+    step: Floats = np.linalg.solve(normal, rows @ residual.reshape(len(residual), -1, 1))[..., 0]
     return step
 
 
