@@ -8,7 +8,7 @@ from typer import Typer
 
 from sharpeye.cli import console
 from sharpeye.core.storage import FileLock, cache_root, os_errors_at
-from sharpeye.data import thumbnail
+from sharpeye.data import duplicate_groups, thumbnail
 from sharpeye.data.pixel_file import iter_pixel_sets
 from sharpeye.data.vector_store import iter_vector_folders
 
@@ -44,8 +44,14 @@ def clear() -> None:
     What another command is writing at the moment stays.
     """
     root = cache_root()
-    folders = ("features", thumbnail.FOLDER, "pixels", "backbones", "splits", "downloads")
-    names = (*folders, "weights", "studio")  # studio: thumbnails of its lists
+    folders = ("features", thumbnail.FOLDER, duplicate_groups.FOLDER, "pixels", "backbones")
+    names = (
+        *folders,
+        "splits",
+        "downloads",
+        "weights",
+        "studio",
+    )  # studio: thumbnails of its lists
     busy = [name for name in names if not _delete(root / name)]
     print(f"cleared {console.show(str(root))}")
     if busy:

@@ -4,20 +4,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from sharpeye.core.config import Config
 from sharpeye.core.formatting import name_list
 from sharpeye.core.tables import read_table
 from sharpeye.core.types import Rejected, SampleSet
+from sharpeye.data.duplicate_groups import find_duplicate_groups
 from sharpeye.data.file_walk import natural_key
-from sharpeye.data.issues import is_blank
-from sharpeye.data.near_duplicates import duplicate_groups, find_near_duplicates
 from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_cache import SplitCache
 from sharpeye.data.split_rules import ContentRule, PathRule, SplitRule
-from sharpeye.data.thumbnail import load_thumbnails
-from sharpeye.data.turned_copies import class_numbers, find_turned_copies
 from sharpeye.errors import DataError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
@@ -114,17 +109,8 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
     known = {} if samples.pinned else cached
     rule = ContentRule(config.seed, shares)
     if config.split.near_duplicates:
-        loaded = load_thumbnails([sample for sample in samples if sample.row is None])
-        pairs = find_near_duplicates(loaded.thumbnails)
-        labels = class_numbers(loaded.samples)
-        groups = duplicate_groups(pairs, find_turned_copies(loaded.thumbnails, labels, pairs))
-        digests = tuple(tuple(loaded.samples[i].sha256 for i in group) for group in groups)
-        blank = np.flatnonzero(is_blank(loaded.thumbnails)).tolist()
-        samples = replace(
-            samples,
-            near_duplicates=digests,
-            blank=frozenset(loaded.samples[i].sha256 for i in blank),
-        )
+        duplicates = find_duplicate_groups([sample for sample in samples if sample.row is None])
+        samples = replace(samples, near_duplicates=duplicates.groups, blank=duplicates.blank)
     samples = assign_splits(
         samples,
         shares,
