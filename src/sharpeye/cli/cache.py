@@ -45,13 +45,8 @@ def clear() -> None:
     """
     root = cache_root()
     folders = ("features", thumbnail.FOLDER, duplicate_groups.FOLDER, "pixels", "backbones")
-    names = (
-        *folders,
-        "splits",
-        "downloads",
-        "weights",
-        "studio",
-    )  # studio: thumbnails of its lists
+    # Those of the studio are thumbnails of its lists.
+    names = (*folders, "splits", "downloads", "weights", "studio")
     busy = [name for name in names if not _delete(root / name)]
     print(f"cleared {console.show(str(root))}")
     if busy:

@@ -123,19 +123,19 @@ def _standardize(thumbs: Floats) -> Floats:
 
 def _agreement(a: Floats, b: Floats) -> Floats:
     """float32[2,K]: correlation of grey levels and of gradients."""
-    return _correlations((a, _gradients(a)), (b, _gradients(b)))
+    return _correlations((a, gradients(a)), (b, gradients(b)))
 
 
-def _gradients(thumbs: Floats) -> Floats:
+def gradients(thumbs: Floats) -> Floats:
     """float32[2,K,SIDE,SIDE]: the gradients down and across."""
-    gradients = np.empty((2, *thumbs.shape), np.float32)
-    for gradient, lines in zip(gradients, (thumbs, thumbs.swapaxes(1, 2)), strict=True):
+    result = np.empty((2, *thumbs.shape), np.float32)
+    for gradient, lines in zip(result, (thumbs, thumbs.swapaxes(1, 2)), strict=True):
         along = gradient if lines is thumbs else gradient.swapaxes(1, 2)
         np.subtract(lines[:, 2:], lines[:, :-2], out=along[:, 1:-1])
         along[:, 1:-1] *= 0.5
         np.subtract(lines[:, 1], lines[:, 0], out=along[:, 0])
         np.subtract(lines[:, -1], lines[:, -2], out=along[:, -1])
-    return gradients
+    return result
 
 
 def _correlations(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> Floats:
@@ -155,12 +155,12 @@ def _align(moved: Floats, fixed: Floats, crop: float) -> Floats:
     positions = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2) / (SIDE / 2)
     limits = np.array([_MAX_SHIFT, _MAX_SCALE * SIDE / 2] * 2, np.float32)
     warped = _standardize(_warp(moved, warps, positions)) if crop else moved
-    slopes, fixed_slopes = _gradients(warped), _gradients(fixed)
+    slopes, fixed_slopes = gradients(warped), gradients(fixed)
     for _ in range(_STEPS):
         step = _solve_step(slopes, fixed - warped, positions)
         warps = np.clip(warps + step, -limits, limits)
         warped = _standardize(_warp(moved, warps, positions))
-        slopes = _gradients(warped)
+        slopes = gradients(warped)
         agreement = _correlations((warped, slopes), (fixed, fixed_slopes))
         best[:, rows] = np.maximum(best[:, rows], agreement)
         undecided = (best[1, rows] > _HOPELESS) & (best[1, rows] < MIN_EDGES)

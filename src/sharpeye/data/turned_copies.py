@@ -33,6 +33,7 @@ from sharpeye.data.thumbnail_comparison import (
     ImagePairs,
     concatenate,
     could_be_same,
+    gradients,
     is_tiny,
 )
 
@@ -222,7 +223,7 @@ def _standardize(thumbs: Floats) -> Floats:
 def _agreement(a: Floats, b: Floats) -> Floats:
     """float32[2,K]: correlation of grey levels and of gradients within the disc."""
     grey = (a * b * _DISC).sum(axis=(1, 2)) / _DISC.sum()
-    first, second = (np.array(np.gradient(t, axis=(1, 2))) * _DISC for t in (a, b))
+    first, second = (gradients(t) * _DISC for t in (a, b))
     lengths = np.sqrt((first**2).sum(axis=(0, 2, 3)) * (second**2).sum(axis=(0, 2, 3)))
     edges = (first * second).sum(axis=(0, 2, 3)) / np.maximum(lengths, 1e-6)
     return np.stack([grey, edges]).astype(np.float32)
@@ -247,7 +248,7 @@ def _align(moved: Floats, fixed: Floats) -> Floats:
 
 def _solve_step(warped: Floats, fixed: Floats) -> Floats:
     """float32[K,2,3]: least-squares changes of the matrices, by shifts, scales and the angle."""
-    down, across = (g * (SIDE / 2) for g in np.gradient(warped, axis=(1, 2)))
+    down, across = gradients(warped) * np.float32(SIDE / 2)
     columns = [across, down, across * _X, down * _Y, down * _X - across * _Y]
     jacobian = np.stack([c[:, _IN_DISC] for c in columns], axis=-1)
     residual = (fixed - warped)[:, _IN_DISC, None]
