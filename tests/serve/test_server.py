@@ -16,7 +16,13 @@ from http_client import RunningServer, base64_of, json_lines, serving
 from runner import call, one_line
 from sharpeye.cli.app import run
 from sharpeye.errors import UsageError
-from sharpeye.serve.server import check_model_name, default_model_name
+from sharpeye.serve.limits import REQUEST_LIMITS
+from sharpeye.serve.server import (
+    ServerOptions,
+    check_model_name,
+    default_model_name,
+    open_listener,
+)
 
 URL = "/v1/predict"
 
@@ -157,6 +163,14 @@ def test_a_body_that_arrives_during_the_end_is_answered(
 
 
 # --- the beginning -------------------------------------------------------------------------------
+
+
+def test_no_part_of_a_response_waits_for_the_receipt_of_another() -> None:
+    """Without this option the kernel holds a body back until its header is received."""
+    with open_listener(ServerOptions(port=0), REQUEST_LIMITS) as listener:
+        address = listener.bound_socket.getsockname()
+        with socket.create_connection(address), listener.bound_socket.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_used_port_ends_with_6_in_one_line(

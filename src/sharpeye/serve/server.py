@@ -199,7 +199,11 @@ def _listen(options: ServerOptions) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(address[:2], family=family, backlog=1024)
+        listening = socket.create_server(address[:2], family=family, backlog=1024)
+        # Connections inherit it. asyncio sets it for sockets of the protocol TCP alone, and these
+        # have the protocol 0: a body would wait for the receipt of its header, up to 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except UnicodeError:
         raise UsageError(f"a host is a name or an address. Received: {options.host[:80]}") from None
     except PermissionError:
