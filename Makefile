@@ -32,6 +32,7 @@ check: $(VENV)/.ready     ## lint, format, types, generated docs and picture, fi
 	$(RUN)/mypy
 	$(RUN)/python -m tools.make_docs --check
 	$(RUN)/python tools/draw_architecture.py --check
+	$(RUN)/python -m bench.stale
 	$(RUN)/python -m pytest -n0 tests/test_source_rules.py tests/test_vocabulary.py
 
 bench: $(VENV)/.ready     ## measure; writes bench/results/

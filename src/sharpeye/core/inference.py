@@ -10,6 +10,10 @@ from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, one_line
 
+# ONNX Runtime's packages since 1.32 report their use to Microsoft by default, on Linux, too. It
+# reads this variable when it is loaded; a value that the user has set stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 
 def available_cores() -> int:
     """Number of processors that this process may use; `$SHARPEYE_CORES` lowers it."""
