@@ -9,7 +9,7 @@ import numpy as np
 from sharpeye.core.config import Config
 from sharpeye.core.types import InputSpec
 from sharpeye.learn.nets.augmentation import Augmentation
-from sharpeye.learn.nets.backend import load_backend, make_engine, precision
+from sharpeye.learn.nets.backend import load_backend, make_engine
 from sharpeye.learn.nets.engine import Engine, StepBatches
 from sharpeye.learn.nets.loss import Loss
 from sharpeye.learn.nets.settings import FitSettings
@@ -86,7 +86,8 @@ def make_model_and_engine(config: Config, classes: int = CLASSES) -> tuple[Any, 
     from keras import layers
 
     keras.utils.set_random_seed(config.seed)
-    with precision("float32"):
+
+    def build() -> Any:
         image = keras.Input((SIDE, SIDE, 3), name="image")
         x = layers.Rescaling(1 / 128, -1.0)(image)
         x = layers.Conv2D(4, 3, strides=2, name="conv")(x)
@@ -101,11 +102,13 @@ def make_model_and_engine(config: Config, classes: int = CLASSES) -> tuple[Any, 
             from sharpeye.models.box_heads import box_from_features
 
             outputs |= box_from_features(x, config.net)
-        model = keras.Model(image, outputs)
+        return keras.Model(image, outputs)
+
     settings = FitSettings.from_config(config, config.train.learning_rate)
     augmentation = Augmentation(config.augment, SIDE, SIDE, fill=128.0)
     loss = Loss(settings, (SIDE, SIDE))
-    return model, make_engine(model, settings, augmentation=augmentation, loss=loss)
+    engine = make_engine(build, settings, augmentation=augmentation, loss=loss)
+    return engine._model, engine
 
 
 def make_loss(size: tuple[int, int] = (1, 1), **changes: Any) -> Loss:

@@ -16,6 +16,7 @@ from sharpeye.learn.nets.augmentation import Augmentation
 CHANGES = {
     "net.width": 8,  # with a batch norm
     "train.clip_norm": 1.0,
+    "train.ema": 0.5,
     "augment.rotate": 10,
     "augment.brightness": 10,
     "augment.noise": 5.0,
@@ -37,9 +38,12 @@ def main(folder: Path, result: Path) -> None:
         with np.load(start) as weights:
             for variable, key in zip(model.variables, weights.files, strict=True):
                 variable.assign(weights[key])
+        floats = [v for v in model.variables if "float" in str(v.dtype)]
+        for average, variable in zip(engine._averages, floats, strict=True):
+            average.assign(variable)
         augmentation = Augmentation(config.augment, SIDE, SIDE, fill=128.0)
         batches = make_step_batches(
-            steps=2, augment=augmentation.draw, weights=np.linspace(0, 2, 8), boxes=boxes
+            steps=9, augment=augmentation.draw, weights=np.linspace(0, 2, 8), boxes=boxes
         )
         totals = engine.train(batches)
         arrays |= {f"{name} {v.path}": np.asarray(v) for v in model.variables}

@@ -96,6 +96,8 @@ _TRAIN = (
     Step(f"sharpeye train shapes --task localize {_TINY} --output runs/shapes"),
     Step("sharpeye train more --add runs/cnn --output runs/more"),
     Step("sharpeye evaluate runs/faces faces"),
+    Step(f"sharpeye train given/images {_TINY} --weights runs/cnn --output runs/cnn2"),
+    Step("sharpeye compare runs/cnn runs/cnn2 --output compared", output="common test images"),
     Step("sharpeye check faces --labels runs/faces --write-fixes faces.csv --output checked"),
     Step(f"sharpeye sweep given/images {_TINY} --grid net.layer_size=4,8 --output runs/sweep"),
     Step(

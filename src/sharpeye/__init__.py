@@ -18,6 +18,7 @@ from sharpeye.core.version import __version__
 _DOOR = {
     "train": "sharpeye.jobs.train.train",
     "evaluate": "sharpeye.jobs.evaluate",
+    "compare": "sharpeye.jobs.compare",
     "load": "sharpeye.predict.predictor",
     "Model": "sharpeye.predict.predictor",
     "Run": "sharpeye.runs.run_directory",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sharpeye.core.types import InputSpec as InputSpec
     from sharpeye.core.types import Prediction as Prediction
     from sharpeye.errors import SharpEyeError as SharpEyeError
+    from sharpeye.jobs.compare import compare as compare
     from sharpeye.jobs.evaluate import evaluate as evaluate
     from sharpeye.jobs.train.train import train as train
     from sharpeye.models.registry import list_models as list_models

@@ -17,7 +17,14 @@ from runner import SMALL, hard_photos, temporaries, tree
 
 # Files with a time, a duration or a random name in them: equal by name only.
 _VARYING = {"README.md", "bundle.json", "history.csv", "metrics.json", "model.onnx", "report.html"}
-_VARYING |= {"config.toml", "check.html", "sources.csv", "m.sharpeye", "m.onnx", "m.manifest.json"}
+_VARYING |= {
+    "config.toml",
+    "check.html",
+    "sources.csv",
+    "m.sharpeye",
+    "m.onnx",
+    "m.onnx.manifest.json",
+}
 _VARYING |= {"manifest.json", "study.db", "issues.json"}
 # Files that a second attempt writes beside those of the first, and those to resume a run from.
 _FURTHER = re.compile(r".*(events\.out.*|moved(-\d+)?\.csv|/checkpoints(/epoch-.*)?)")

@@ -359,7 +359,7 @@ def test_evaluate_reports_in_words(
     (held_out_images / "ash" / "bad.jpg").touch()
     text = stdout_of(capsys, "evaluate", trained, held_out_images)
     assert "95 % interval" in text
-    assert "left out: 1 files" in text
+    assert "left out: 1 file" in text
 
 
 def test_evaluate_refuses_a_class_that_the_model_does_not_know(

@@ -125,7 +125,7 @@ def test_an_old_unfinished_run_is_resumed(folder: Path) -> None:
     epochs: list[tuple[int, int]] = []
 
     def stop_after_two(stage: str, done: int, total: int) -> None:
-        if stage == "epochs":
+        if stage == "training":
             epochs.append((done, total))
             if len(epochs) == 2:
                 raise Stopped(signal.SIGINT)
@@ -138,7 +138,7 @@ def test_an_old_unfinished_run_is_resumed(folder: Path) -> None:
             resume=True,
             progress=stop_after_two,
         )
-    assert epochs == [(108, 4000), (109, 4000)]
+    assert epochs == [(30 * 108, 30 * 4000), (30 * 109, 30 * 4000)]
 
 
 def test_an_old_undo_file_is_undone(folder: Path) -> None:

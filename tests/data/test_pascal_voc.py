@@ -554,7 +554,7 @@ def test_one_class_among_images_that_were_left_out_is_explained(tmp_path: Path) 
     image(tmp_path / "2.jpg")
     with pytest.raises(
         DataError,
-        match=r"only one class .* two or more; 1 files left out, such as "
+        match=r"only one class .* two or more; 1 file left out, such as "
         r"2\.jpg: has no annotation",
     ):
         scan_voc(tmp_path)

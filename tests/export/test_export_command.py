@@ -68,11 +68,11 @@ def test_nothing_is_overwritten(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "model.manifest.json").write_text("mine")
+    (tmp_path / "model.onnx.manifest.json").write_text("mine")
     for output in ("out", "model.onnx"):
         assert run(["export", str(trained), "-f", "onnx", "-o", str(tmp_path / output)]) == 2
         assert "is there already" in one_line(capsys.readouterr().err)
-    assert (tmp_path / "model.manifest.json").read_text() == "mine"
+    assert (tmp_path / "model.onnx.manifest.json").read_text() == "mine"
     assert not (tmp_path / "model.onnx").exists()
 
 

@@ -58,8 +58,8 @@ def test_onnx_of_a_fixed_size_has_no_preprocessing(trained: Path, tmp_path: Path
     export(trained, "onnx", tmp_path / "fixed.onnx", fixed=True)
     assert names_in(tmp_path) == {
         "fixed.onnx",
-        *("fixed.labels.txt", "fixed.manifest.json"),
-        *("fixed.predict.py", "fixed.predict.mjs", "fixed.predict.cpp"),
+        *("fixed.onnx.labels.txt", "fixed.onnx.manifest.json"),
+        *("fixed.onnx.predict.py", "fixed.onnx.predict.mjs", "fixed.onnx.predict.cpp"),
     }
     nodes = onnx.load(tmp_path / "fixed.onnx").graph.node
     assert "Resize" not in {node.op_type for node in nodes}
@@ -78,6 +78,22 @@ def test_openvino(trained: Path, tmp_path: Path) -> None:
     model = openvino.Core().compile_model(tmp_path / "out" / "model.xml", "CPU", exact)
     assert_same_probs(trained, lambda x: np.array(model(x)["probs"]), fitted_images(trained))
     assert set(result.manifest["files"]) == {"model.xml", "model.bin"}
+    default = openvino.Core().compile_model(tmp_path / "out" / "model.xml", "CPU")
+    by_default = result.manifest["parity"]["by_default"]
+    assert by_default["precision"] == default.get_property("INFERENCE_PRECISION_HINT").to_string()
+    pixels = fitted_images(trained)
+    expected = open_model(trained).run(pixels)["probs"]
+    difference = abs(np.array(default(pixels)["probs"]) - expected).max()
+    assert by_default["max_difference"] == pytest.approx(difference, abs=2e-3)
+    assert 0 <= by_default["top1_agreement"] <= 1
+
+
+def test_formats_lie_side_by_side(trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    for name, file in (("onnx", "faces.onnx"), ("openvino", "faces.xml")):
+        export(trained, name, tmp_path / file)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"faces.onnx.labels.txt", "faces.xml.labels.txt"} < names
 
 
 @pytest.mark.slow
@@ -90,6 +106,18 @@ def test_formats_of_tensorflow(name: str, trained: Path, tmp_path: Path) -> None
     assert result.manifest["parity"]["batches"] == [1, 7]
     if name == "litert":
         _check_litert(tmp_path / "out" / "model.tflite", open_model(trained).manifest.labels)
+
+
+@pytest.mark.slow
+def test_nothing_stays_in_the_folder_of_temporary_files(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    for name in ("saved_model", "litert"):
+        export(trained, name, tmp_path / name)
+    assert list((tmp_path / "temporary").rglob("*")) == []
 
 
 def _check_litert(file: Path, labels: tuple[str, ...]) -> None:

@@ -413,7 +413,7 @@ def test_writing_again_gives_the_same_bytes(network: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("y = Sigmoid (x)", "Sigmoid 'y' .* known are Cast, Identity, Transpose"),
+        ("y = Softplus (x)", "Softplus .y. .* known are Cast, Identity, Transpose"),
         ("y = Conv <dilations=[2,2]> (x, k3)", "Conv 'y' .* dilated"),
         ("a = Conv (x, k1)  y = Conv <group=2> (a, k_two)", "2 groups"),
         ("y = Conv <group=3, strides=[1,2]> (x, deep1)", "strides"),

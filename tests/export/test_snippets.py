@@ -114,7 +114,7 @@ def test_the_program_beside_a_named_file_begins_with_its_name(
 ) -> None:
     export(trained, "onnx", tmp_path / "my birds.onnx", fixed=True)
     image = images_of(trained)[3]
-    output = run(sys.executable, tmp_path / "my birds.predict.py", image, cwd=tmp_path)
+    output = run(sys.executable, tmp_path / "my birds.onnx.predict.py", image, cwd=tmp_path)
     assert_same(parse_python(output)[0], expected(trained, image))
 
 

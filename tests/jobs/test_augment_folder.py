@@ -257,7 +257,7 @@ def test_files_of_other_content_are_left_as_they_are(
     assert "16 images with their annotations of 2" in out_text
     first, last = err.splitlines()
     assert first.startswith(f"a/plain.png: {mine} is there already and is another one")
-    assert last == "error: 1 files could not be used; the others are done"
+    assert last == "error: 1 file could not be used; the others are done"
 
 
 def test_bad_images_and_annotations_are_named_and_the_others_done(

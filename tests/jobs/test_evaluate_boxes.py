@@ -154,7 +154,7 @@ def test_the_test_split_is_scored_and_images_without_annotation_are_left_out(
     assert scores["count"] == 2
     assert run(["evaluate", str(localizer), str(tmp_path / "splits")]) == 0
     out = capsys.readouterr().out
-    assert "left out: 1 files that cannot be read: " in out and "red_1.png (" in out
+    assert "left out: 1 file that cannot be read: " in out and "red_1.png (" in out
 
 
 def test_an_unknown_class_is_refused_by_its_name(

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 import sharpeye
+from plain_keras import keras_answers
 from runner import FILES, SIGKILL, call, hard_photos, one_line, start, temporaries, tree
+from sharpeye.artefact import parity
 from sharpeye.cli.app import run
 from sharpeye.core.config import load_toml
 from sharpeye.core.types import InputSpec
-from sharpeye.errors import DataError, DivergedError, GateError, UsageError
+from sharpeye.errors import DataError, DivergedError, GateError, ModelError, UsageError
 from sharpeye.images.resize import load_image
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
@@ -37,7 +39,10 @@ FLAGS = [f"--set={key.replace('__', '.')}={value}" for key, value in TINY.items(
 
 
 def train(data: Path, output: Path, **knobs: Any) -> sharpeye.Run:
-    return sharpeye.train(data, output=output, **(TINY | knobs))
+    knobs = TINY | knobs
+    if knobs["model__name"] != "cnn":
+        knobs = {k: v for k, v in knobs.items() if k not in ("net__conv_layers", "net__layer_size")}
+    return sharpeye.train(data, output=output, **knobs)
 
 
 def arrays_of(run_dir: Path) -> dict[str, np.ndarray[Any, Any]]:
@@ -163,30 +168,21 @@ def test_tensorboard_reads_curves_images_and_the_graph(done: Path) -> None:
         assert image.encoded_image_string.startswith(b"\x89PNG")
 
 
-def test_the_keras_model_answers_like_the_shipped_one(done: Path) -> None:
-    import keras
-
+def test_the_keras_model_answers_like_the_shipped_one(done: Path, tmp_path: Path) -> None:
     config = load_toml(done / "config.toml")
-    model = keras.saving.load_model(done / "model.keras")
     size, channels = config.model.image_size, 1 if config.net.color == "grey" else 3
     spec = InputSpec(size, size, channels=channels)
-    bundle = json.loads((done / "bundle.json").read_text())
-    assert bundle["input"]["channels"] == channels
-    rows = sharpeye.Run(done).table("predictions.csv")
-    images = np.stack(
-        [load_image(Path(config.data.folder) / row["path"], row["path"], spec) for row in rows]
-    )
-    assert images.shape[-1] == channels
-    logits = np.asarray(model(images.astype(np.float32), training=False)["logits"], np.float64)
-    logits /= bundle["calibration"]["temperature"]
-    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    labels = sharpeye.Run(done).labels
-    final = sharpeye.load(done)
-    for row, probs in zip(rows, expected, strict=True):
-        prediction = dict(
-            final.predict(Path(config.data.folder) / row["path"], top=len(labels)).top
-        )
-        np.testing.assert_allclose([prediction[label] for label in labels], probs, atol=1e-3)
+    assert json.loads((done / "bundle.json").read_text())["input"]["channels"] == channels
+    final, labels = sharpeye.load(done), sharpeye.Run(done).labels
+    files = [
+        Path(config.data.folder) / r["path"] for r in sharpeye.Run(done).table("predictions.csv")
+    ]
+    predictions = [dict(final.predict(file, top=len(labels)).top) for file in files]
+    expected = [[prediction[label] for label in labels] for prediction in predictions]
+    images = np.stack([load_image(file, str(file), spec) for file in files])
+    answers = keras_answers(done / "model.keras", images, tmp_path, train=True)
+    np.testing.assert_allclose(answers["probs"], expected, atol=1e-3)
+    assert answers["moved"] > 0
 
 
 def test_an_image_is_answered_as_the_table_says(done: Path) -> None:
@@ -371,11 +367,41 @@ def test_settings_that_a_frozen_network_does_not_use_are_named(
     assert line.startswith("warning: train.epochs (--epochs) is not used: efficientnet_lite0")
 
 
-def test_a_run_that_diverges_leaves_nothing(photos: Path, tmp_path: Path) -> None:
-    wild = {"train__optimizer": "sgd", "train__learning_rate": 100.0, "train__epochs": 30}
-    with np.errstate(all="ignore"), pytest.raises(DivergedError, match="learning_rate=20"):
-        train(photos, tmp_path / "runs" / "run", train__schedule="constant", **wild)
+def test_a_run_that_diverges_in_its_first_epoch_leaves_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sharpeye.learn.nets import loop
+
+    lost = {"validation_log_loss": float("nan"), "validation_accuracy": 0.0}
+    monkeypatch.setattr(loop, "_metrics", lambda *_: lost)
+    with pytest.raises(DivergedError, match=r"learning_rate=0\.5"):
+        train(photos, tmp_path / "runs" / "run", train__learning_rate=1.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_diverges_later_keeps_the_history_and_frees_its_name(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sharpeye.learn.nets import loop
+
+    whole = loop._metrics
+
+    def diverge(totals: Any, engine: Any, arrays: Any) -> Any:
+        row = whole(totals, engine, arrays)
+        seen.append(row)
+        return row | ({"validation_log_loss": float("nan")} if len(seen) == 3 else {})
+
+    seen: list[Any] = []
+    output = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_metrics", diverge)
+        with pytest.raises(DivergedError, match=r"epoch 3: .*epochs before are in .*history\.csv"):
+            train(photos, output, train__epochs=5)
+    rows = (output / "history.csv").read_text().splitlines()
+    assert len(rows) == 3 and not (output / "checkpoints").exists()
+    assert (output / "tensorboard").is_dir()
+    # Nothing can be resumed, so the same name may simply be taken again.
+    assert train(photos, output).path == output
 
 
 # --- stopped, and gone on with -------------------------------------------------------------------
@@ -455,7 +481,7 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
     gone = stop_in_epoch(3, number, photos, output, cache, *LONG)
     if number == signal.SIGINT:
         assert gone.returncode == 130, gone.stderr
-        assert "error: stopped; what was computed is kept" in gone.stderr
+        assert "its checkpoint is kept; go on with: sharpeye train --resume" in gone.stderr
         assert "--resume" in gone.stderr
         assert not (output / ".lock").exists()
     else:
@@ -511,7 +537,7 @@ def test_a_damaged_checkpoint_does_not_matter(
             for case in (
                 (["--seed", "1"], "begun with seed = 0, now it is 1"),
                 (["--set", "train.optimizer=sgd"], 'begun with train.optimizer = "adamw"'),
-                (["--model", "lenet5"], 'begun with model.name = "cnn"'),
+                (["--set", "model.filter=bilinear"], 'begun with model.filter = "bicubic"'),
             )
         ),
     ],
@@ -566,16 +592,20 @@ def test_a_finished_run_cannot_be_gone_on_with(
     data = load_toml(grey / "config.toml").data.folder
     before = tree(grey)
     assert run(["train", data, "-o", str(grey), "--resume", "--quiet"]) == 2
-    assert "is finished: there is nothing to resume" in one_line(capsys.readouterr().err)
+    assert "is finished, after 3 epochs; to go on, give more: --epochs 6" in one_line(
+        capsys.readouterr().err
+    )
     assert tree(grey) == before
 
 
 @pytest.mark.slow
-def test_without_resume_it_begins_anew(
+def test_without_resume_it_begins_anew_if_it_is_asked_to(
     stopped: Callable[..., Path], photos: Path, tmp_path: Path
 ) -> None:
     output = stopped()
-    done = train(photos, output, train__epochs=2)
+    with pytest.raises(UsageError, match="holds an unfinished run"):
+        train(photos, output, train__epochs=2)
+    done = sharpeye.train(photos, output=output, overwrite=True, **TINY | {"train__epochs": 2})
     assert done.path == output
     assert [row["epoch"] for row in done.table("history.csv")] == ["1", "2"]
     assert sorted(path.name for path in output.iterdir()) == ALL
@@ -600,3 +630,50 @@ def test_by_python_too_another_setting_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=r"train.batch_size = 8, now it is 4"):
         train(photos, stopped(), train__epochs=6, train__batch_size=4, resume=True)
+
+
+# --- a model file that answers otherwise than training -------------------------------------------
+
+
+def test_training_in_16_bits_answers_and_ships_in_32(photo_folder: Path, tmp_path: Path) -> None:
+    done = train(photo_folder, tmp_path / "mixed", train__precision="mixed", train__epochs=6)
+    bundle = json.loads((done.path / "bundle.json").read_text())
+    assert bundle["parity"]["max_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_a_run_whose_model_file_is_not_proven_keeps_what_it_learned(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: bool
+) -> None:
+    path, knobs = tmp_path / "run", TINY if network else {"model__weights": "random"}
+    with monkeypatch.context() as patched:
+        patched.setattr(parity, "PARITY_LIMIT", -1.0)
+        with pytest.raises(ModelError, match=r"a probability differs by .*--resume --output"):
+            sharpeye.train(photo_folder, output=path, **knobs)
+        # The same name is not taken again unasked, neither by default nor by name.
+        with pytest.raises(UsageError, match="holds an unfinished run"):
+            sharpeye.train(photo_folder, output=path, **knobs)
+    reason = (path / "unproven.txt").read_text()
+    assert "a probability differs" in reason and not (path / "bundle.json").exists()
+    assert reason.strip() in (path / "report.html").read_text()
+    kept = {"history.csv", "metrics.json", "predictions.csv", *(["model.keras"] if network else [])}
+    assert kept <= {entry.name for entry in path.iterdir()}
+    with pytest.raises(DataError, match="no finished run directory"):
+        sharpeye.Run(path)
+
+    done = sharpeye.train(photo_folder, output=path, resume=True, **knobs)
+    assert not (path / "unproven.txt").exists() and not (path / "checkpoints").exists()
+    assert "Do not use this model" not in (done.path / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_an_unproven_run_that_should_replace_another_lies_beside_it(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(train(photo_folder, tmp_path / "run").path)
+    monkeypatch.setattr(parity, "PARITY_LIMIT", -1.0)
+    with pytest.raises(ModelError, match=f"are kept in {tmp_path / 'run-2'}"):
+        train(photo_folder, tmp_path / "run", overwrite=True)
+    assert tree(tmp_path / "run") == before
+    assert (tmp_path / "run-2" / "unproven.txt").exists()
+    assert not temporaries(tmp_path)

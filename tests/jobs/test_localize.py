@@ -13,6 +13,7 @@ from PIL import Image
 
 import sharpeye
 from localizer import LABELS, scene, scenes
+from plain_keras import keras_answers
 from runner import FILES, call, one_line, share_backbones, start, temporaries
 from sharpeye.artefact.parity import BOX_PARITY_LIMIT
 from sharpeye.cli.app import run
@@ -227,21 +228,18 @@ def test_the_report_shows_boxes(done: sharpeye.Run) -> None:
     assert f"{done.metrics['test']['mean_iou']:.2f}" in page
 
 
-def test_a_network_that_was_trained_can_be_loaded_by_keras(done: sharpeye.Run, place: Path) -> None:
+def test_a_network_that_was_trained_can_be_loaded_by_keras(
+    done: sharpeye.Run, place: Path, tmp_path: Path
+) -> None:
     if done.path.name == "frozen":
         pytest.skip("only its heads were trained")
-    import keras
-
-    import sharpeye.models.blocks
-    import sharpeye.models.box_heads
-
-    model = keras.models.load_model(done.path / "model.keras")
     spec = sharpeye.load(done.path).input
     rows = done.table("predictions.csv")
     images = [load_image(place / "scenes" / row["path"], row["path"], spec) for row in rows]
-    result = model(np.stack(images).astype(np.float32), training=False)
-    boxes = np.asarray(result["box"]).clip(0, 1)
-    np.testing.assert_allclose(boxes, boxes_of(rows), atol=BOX_PARITY_LIMIT)
+    answers = keras_answers(done.path / "model.keras", np.stack(images), tmp_path)
+    np.testing.assert_allclose(answers["box"].clip(0, 1), boxes_of(rows), atol=BOX_PARITY_LIMIT)
+    labels = [done.labels[index] for index in answers["probs"].argmax(axis=1)]
+    assert labels == [row["predicted"] for row in rows]
 
 
 def test_fine_tuning_trains_boxes_on(done: sharpeye.Run) -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from runner import SIGKILL, hard_photos, one_line
@@ -42,6 +41,7 @@ from sharpeye.jobs.sweep.plan_text import (
 )
 from sharpeye.jobs.sweep.study import Study
 from sharpeye.jobs.sweep.worker import run_trials
+from sharpeye.runs.run_directory import Run
 
 CNN = {"conv_layers": [1, 2, 3], "layer_size": [32, 64, 128], "dense_layers": [0, 1, 2]}
 SMALL = {"layer_size": [8, 16], "dense_layers": [0, 1]}
@@ -66,7 +66,11 @@ def train(config, on_epoch):
         on_epoch({{"stage": "train", "epoch": epoch, "log_loss": value, "accuracy": 0.5,
                   "validation_log_loss": value, "validation_accuracy": 1 / (1 + value),
                   "learning_rate": 0.1, "seconds": 0.01}})
-    return SimpleNamespace(save=lambda file: file.write_bytes(b"weights"))
+    def save_checkpoint(folder):
+        folder.mkdir()
+        (folder / "file").write_bytes(b"weights")
+
+    return SimpleNamespace(save_checkpoint=save_checkpoint)
 
 worker._NetworkTrainer = lambda: train
 sys.exit(worker.main())
@@ -82,8 +86,9 @@ def epoch_row(epoch: int, loss: float) -> dict[str, Any]:
 
 
 class Weights:
-    def save(self, file: Path) -> None:
-        file.write_bytes(b"weights")
+    def save_checkpoint(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "file").write_bytes(b"weights")
 
 
 def train_formula(config: Config, on_epoch: Callable[[dict[str, Any]], None]) -> Weights:
@@ -278,7 +283,9 @@ def test_a_plan_comes_back_from_its_file_and_from_its_command(
         ({"layer_size": [8, 8]}, {}, {}, "each once"),
         ({"layer_size": []}, {}, {}, "needs one value or more"),
         ({"split.test": [0.2, 0.85]}, {}, {}, "at most 0.9"),
-        ({"data.folder": ["a", "b"]}, {}, {}, "data.folder not at all"),
+        ({"data.folder": ["a", "b"]}, {}, {}, "data.folder and split.seed not at all"),
+        ({"split.seed": [1, 2]}, {}, {}, "data.folder and split.seed not at all"),
+        ({"width": [8, 16]}, {}, {}, "cnn has the knobs net.conv_layers.*Received: net.width"),
         ({"layer_size": [8]}, {"net.layer_size": "8..16"}, {"trials": 2}, "swept once"),
         ({}, {}, {}, "values to try"),
         ({}, {"layer_size": "8..16"}, {}, "needs --trials"),
@@ -364,7 +371,7 @@ def test_a_trial_that_falls_behind_is_ended_after_two_epochs_at_least(
     assert (best.state, best.epochs, best.params) == ("complete", 9, {"net.conv_layers": 3})
     assert [(r.state, r.epochs) for r in behind] == [("pruned", 2), ("pruned", 2)]
     assert behind[0].log_loss < behind[1].log_loss
-    assert not (tmp_path / "trials" / behind[0].name / "weights.npz").exists()
+    assert not (tmp_path / "trials" / behind[0].name / "checkpoints").exists()
 
 
 def test_a_trial_that_fails_does_not_end_the_others(tmp_path: Path, enqueue: EnqueuePlan) -> None:
@@ -440,7 +447,9 @@ def test_what_a_trial_leaves_behind(tmp_path: Path, enqueue: EnqueuePlan) -> Non
     name = "conv_layers=2,color=grey"
     history = read_table(tmp_path / "trials" / name / "history.csv")
     assert [r["epoch"] for r in history] == ["1", "2", "3", "4"]
-    assert (tmp_path / "trials" / name / "weights.npz").read_bytes() == b"weights"
+    assert (tmp_path / "trials" / name / "checkpoints" / "file").read_bytes() == b"weights"
+    config = load_toml(tmp_path / "trials" / name / "config.toml")
+    assert (config.net.conv_layers, config.net.color, config.from_scratch) == (2, "grey", True)
     read = EventAccumulator(str(tmp_path / "tensorboard" / name)).Reload()
     assert [p.step for p in read.Scalars("epoch/validation_log_loss")] == [1, 2, 3, 4]
     (best,) = read.Scalars("best/validation_log_loss")
@@ -488,7 +497,7 @@ def test_a_sweep_leaves_its_files_and_shares_the_cores(
         "complete",
         "3",
     )
-    remaining = {path.parent.name for path in result.path.glob("trials/*/weights.npz")}
+    remaining = {path.parent.name for path in result.path.glob("trials/*/checkpoints")}
     assert remaining == {r["name"] for r in rows[:2]}
     text = (result.path / "winner.toml").read_text()
     assert text.startswith(CONFIG_MARK)
@@ -529,7 +538,7 @@ def test_a_finished_sweep_is_not_run_again_and_other_settings_are_named(
     again = job.sweep("photos", grid=SMALL, keep=1, **options)
     assert [r.name for r in again.leaderboard] == [r.name for r in first.leaderboard]
     assert in_process.trained == 4
-    assert len(list((here / "out").glob("trials/*/weights.npz"))) == 1
+    assert len(list((here / "out").glob("trials/*/checkpoints"))) == 1
     with pytest.raises(UsageError, match=r"layer_size \(8,16, not 8,32\); --rank-by \(loss, not"):
         job.sweep("photos", grid=SMALL | {"layer_size": [8, 32]}, rank_by="accuracy", **options)
     with pytest.raises(UsageError, match=r"train.epochs \(2, not 5\)"):
@@ -733,9 +742,8 @@ def test_real_networks_are_swept_retrained_and_tested_once(
     assert app.run([*line.split(), "--retrain", "--keep", "1", "-o", "out"]) == 0
     rows = read_leaderboard(here / "out")
     assert len(rows) == 4 and "complete" in {r["state"] for r in rows}
-    (weights,) = (here / "out").glob("trials/*/weights.npz")
-    with np.load(weights, allow_pickle=False) as arrays:
-        assert len(arrays.files) > 2
+    (checkpoints,) = (here / "out").glob("trials/*/checkpoints")
+    trial = checkpoints.parent
     assert (here / "out/best/bundle.json").exists()
     assert "of 9 test images" in capsys.readouterr().out
     assert app.run(["predict", "out/best", "hard/ash/ash1.png"]) == 0
@@ -743,3 +751,19 @@ def test_real_networks_are_swept_retrained_and_tested_once(
     before = (here / "out/best/bundle.json").stat().st_mtime_ns
     assert app.run([*line.split(), "--retrain", "-o", "out"]) == 0
     assert (here / "out/best/bundle.json").stat().st_mtime_ns == before
+    # A kept trial is a run that was stopped after its last epoch.
+    history = read_table(trial / "history.csv")
+    assert app.run(["train", "--resume", "--output", str(trial), "-q"]) == 0
+    assert [row["epoch"] for row in read_table(trial / "history.csv")] == ["1", "2", "3"]
+    best = min(float(row["validation_log_loss"]) for row in history)
+    assert float(Run(trial).metrics["validation"]["accuracy"]) >= 0
+    assert best == pytest.approx(
+        min(float(row["validation_log_loss"]) for row in Run(trial).table("history.csv"))
+    )
+    assert app.run(["predict", str(trial), "hard/ash/ash1.png"]) == 0
+    # The seeds of the networks differ, the images of the splits do not.
+    assert (
+        app.run([*line.replace("conv_layers=1,2 layer_size=8,16", "seed=0,1").split(), "-q"]) == 0
+    )
+    configs = [load_toml(file) for file in here.glob("runs/*-sweep/trials/*/config.toml")]
+    assert sorted((c.seed, c.split_seed) for c in configs) == [(0, 0), (1, 0)]

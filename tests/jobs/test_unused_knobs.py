@@ -6,8 +6,10 @@ import pytest
 
 from sharpeye.core.config import Config, load_toml
 from sharpeye.core.recipes import find_config, list_recipes
+from sharpeye.errors import UsageError
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.jobs.train.unused_knobs import unused_knobs
+from sharpeye.models.registry import list_models
 
 CNN = {"model.name": "cnn"}
 
@@ -33,8 +35,6 @@ def unused(changes: dict[str, Any]) -> list[str]:
         ({"finetune.epochs": 2}, {"train.epochs": 5, "train.optimizer": "sgd"}, "finetune.*"),
         ({"finetune.epochs": 2}, {"train.momentum": 0.5}, "adamw"),
         (CNN, {"head.views": 4, "sgd.steps": 3, "finetune.batch_size": 3}, "from scratch"),
-        (CNN, {"net.width": 8}, "--model resnet_cifar"),
-        ({"model.name": "lenet5"}, {"net.conv_layers": 2, "net.layer_size": 8}, "--model cnn"),
         (CNN, {"train.momentum": 0.5}, "no momentum"),
         (CNN | {"train.optimizer": "sgd"}, {"train.epsilon": 1e-3}, "no epsilon"),
         (CNN | {"train.optimizer": "adam"}, {"train.weight_decay": 0.1}, "adamw"),
@@ -82,3 +82,30 @@ def test_no_recipe_has_unused_knobs(name: str) -> None:
 def test_an_option_is_named_as_it_is_typed() -> None:
     (sentence,) = unused_knobs(resolve(Config().replace({"train.epochs": 50})))
     assert sentence.startswith("train.epochs (--epochs) is not used: efficientnet_lite0 keeps its")
+
+
+@pytest.mark.parametrize(
+    ("model", "knobs", "known"),
+    [
+        ("lenet5", ["net.conv_layers", "net.layer_size"], "net.dropout, net.color, net.scaling"),
+        ("cnn", ["net.width"], "net.conv_layers, net.layer_size, net.dense_layers"),
+        ("resnet_cifar", ["net.dense_layers"], "net.width, net.batch_norm_momentum"),
+        ("alexnet", ["net.batch_norm_momentum"], "net.dropout"),
+        ("mobilenet_v2_0.35_96", ["net.width"], "net.batch_norm_momentum, net.dropout"),
+    ],
+)
+def test_a_knob_that_a_network_lacks_is_an_error_that_lists_its_knobs(
+    model: str, knobs: list[str], known: str
+) -> None:
+    values = {"net.batch_norm_momentum": 0.5}
+    changes = {key: values.get(key, 8) for key in knobs}
+    with pytest.raises(UsageError) as raised:
+        resolve(Config().replace({"model.name": model, "model.weights": "none"} | changes))
+    message = str(raised.value)
+    assert message.startswith(f"{model} has the knobs net.")
+    assert known in message and message.endswith(f"Received: {', '.join(knobs)}")
+
+
+def test_every_knob_of_a_network_is_one_of_the_configuration() -> None:
+    knobs = {spec.name: set(spec.net_knobs) for spec in list_models()}
+    assert set().union(*knobs.values()) == {*vars(Config().net)}

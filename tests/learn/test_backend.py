@@ -1,7 +1,6 @@
 """The engine: what a training step does, and that steps may be grouped in any way."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from sharpeye.core.config import Config
 from sharpeye.errors import MissingExtra, UsageError
 from sharpeye.learn.nets import backend
 from sharpeye.learn.nets.augmentation import Augmentation
-from sharpeye.learn.nets.backend import load_backend, precision
+from sharpeye.learn.nets.backend import computing, is_mixed, load_backend
 from sharpeye.learn.nets.engine import Engine, EpochTotals, StepBatches
 
 NO_AUGMENTATION = {"augment.flip": False, "augment.shift": 0}
@@ -43,16 +42,68 @@ def assert_close(first: list[Any], second: list[Any], tolerance: float) -> None:
         np.testing.assert_allclose(array, other, rtol=tolerance, atol=tolerance)
 
 
-def steps_of(batches: StepBatches, first: int, last: int) -> StepBatches:
-    def cut(arrays: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: array[first:last] for name, array in arrays.items()}
+# --- averages, other optimizers, other losses ----------------------------------------------------
 
-    return StepBatches(
-        batches.images[first:last],
-        cut(batches.targets),
-        batches.learning_rates[first:last],
-        cut(batches.draws),
+
+def test_the_averaged_weights_predict() -> None:
+    config = tiny_config({"train.ema": 0.9, "net.width": 8})
+    model, engine = make_model_and_engine(config)
+    floats = [v for v in model.variables if "float" in str(v.dtype)]
+    averages = [np.array(v) for v in floats]
+    batches = make_step_batches(steps=40, rate=0.05)
+    for step in range(1, 41):
+        engine.train(batches.part(step - 1, step))
+        if step % 8 == 0:
+            kept = min(0.9, (1 + step) / (10 + step)) ** 8
+            averages = [
+                np.array(v) + (a - np.array(v)) * kept
+                for v, a in zip(floats, averages, strict=True)
+            ]
+    assert_close(engine._averages, averages, 1e-5)
+    assert any(abs(np.array(v) - a).max() > 1e-3 for v, a in zip(floats, averages, strict=True))
+    images = make_step_batches(steps=1).images[0]
+    predicted = engine.predict(images)["logits"]
+    for variable, average in zip(floats, averages, strict=True):
+        variable.assign(average)
+    expected = np.asarray(model(images.astype(np.float32), training=False)["logits"])
+    np.testing.assert_allclose(predicted, expected, atol=1e-4)
+
+
+def test_averages_are_a_part_of_the_state() -> None:
+    _, engine = make_model_and_engine(tiny_config({"train.ema": 0.9}))
+    batches = make_step_batches(steps=16, rate=0.05)
+    engine.train(batches)
+    state = engine.state()
+    before = [np.array(average) for average in engine._averages]
+    engine.train(batches)
+    assert any(
+        abs(np.array(a) - b).max() > 1e-4 for a, b in zip(engine._averages, before, strict=True)
     )
+    engine.restore(state)
+    assert_close(engine._averages, before, 0)
+
+
+def test_gradients_are_accumulated_over_steps() -> None:
+    model, engine = make_model_and_engine(tiny_config({"train.accumulate": 2}))
+    batches = make_step_batches(steps=2, rate=0.1)
+    before = [np.array(v) for v in model.trainable_variables]
+    engine.train(batches.part(0, 1))
+    assert_close(model.trainable_variables, before, 0)
+    engine.train(batches.part(1, 2))
+    assert any(
+        abs(np.array(v) - b).max() > 1e-4
+        for v, b in zip(model.trainable_variables, before, strict=True)
+    )
+
+
+def test_lion_takes_steps_of_full_length() -> None:
+    config = tiny_config({"train.optimizer": "lion", "train.weight_decay": 0.0})
+    model, engine = make_model_and_engine(config)
+    before = [np.array(v) for v in model.trainable_variables]
+    engine.train(make_step_batches(steps=1, rate=0.01))
+    for variable, array in zip(model.trainable_variables, before, strict=True):
+        moved = abs(np.array(variable) - array)
+        np.testing.assert_allclose(moved[moved > 1e-4], 0.01, rtol=1e-3)
 
 
 # --- replicas and groups of steps ----------------------------------------------------------------
@@ -99,7 +150,7 @@ def test_steps_may_be_taken_together_or_one_by_one() -> None:
     totals = engine.train(batches)
     sum_of_totals = EpochTotals()
     for i in range(4):
-        sum_of_totals += other_engine.train(steps_of(batches, i, i + 1))
+        sum_of_totals += other_engine.train(batches.part(i, i + 1))
     assert_close(weights_of(model), weights_of(other_model), 1e-6)
     assert sum_of_totals.images == totals.images == 32
     assert sum_of_totals.correct == totals.correct
@@ -154,7 +205,7 @@ def test_each_step_has_its_own_learning_rate() -> None:
         sgd_config(),
         step,
         dataclasses.replace(step, learning_rates=np.full(1, 0.02, np.float32)),
-        steps_of(steps, 0, 1),
+        steps.part(0, 1),
         dataclasses.replace(steps, learning_rates=np.array([0.01, 0, 0], np.float32)),
     )
     assert_close([2 * change for change in single], double, 1e-6)
@@ -335,7 +386,7 @@ def test_precision_sets_the_policy_while_a_model_is_built() -> None:
     import keras
 
     def policy_of(name: str) -> str:
-        with precision(name):
+        with computing(mixed=is_mixed(name)):
             return str(keras.config.dtype_policy().name)
 
     before = keras.config.dtype_policy().name

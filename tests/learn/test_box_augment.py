@@ -254,21 +254,44 @@ def test_equal_seeds_draw_the_same() -> None:
         "zoom": ("float32", ()),
         "brightness": ("float32", ()),
         "noise": ("int32", (3,)),
-        "cutout": ("int32", (2,)),
+        "cutout": ("int32", (4,)),
     }
     for key in first:
         np.testing.assert_array_equal(first[key], same[key])
         assert not np.array_equal(first[key], other[key]), key
 
 
-def test_boxes_cannot_be_mixed_up() -> None:
-    with pytest.raises(ConfigError, match=r"augment.mixup must be 0 with task = localize.* 0.2$"):
-        Config().replace({"task": "localize", "augment.mixup": 0.2})
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_boxes_cannot_be_mixed_up(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"augment.{name} must be 0 with task = localize.* 0.2$"):
+        Config().replace({"task": "localize", f"augment.{name}": 0.2})
     Config().replace({"task": "localize"})
-    Config().replace({"augment.mixup": 0.2})
-    augmentation = Augmentation(AugmentConfig(mixup=0.2), 8, 8, fill=FILL)
-    with pytest.raises(ConfigError, match=r"augment.mixup must be 0 with boxes\. Received: 0\.2"):
+    Config().replace({f"augment.{name}": 0.2})
+    augmentation = Augmentation(AugmentConfig(**{name: 0.2}), 8, 8, fill=FILL)
+    with pytest.raises(ConfigError, match=rf"augment.{name} must be 0 with boxes. Received: 0.2"):
         augmentation.draw(4, np.random.default_rng(0), draw_boxes(9)[:4])
+
+
+@pytest.mark.parametrize("policy", ["trivial", "rand"])
+def test_boxes_follow_the_changes_of_a_policy(policy: str, ellipses: Array) -> None:
+    boxes = draw_boxes()
+    config = AugmentConfig(flip=False, shift=0, policy=policy, policy_magnitude=20)
+    augmentation, _ = augmentation_of(config)
+    draws = augmentation.draw(COUNT, np.random.default_rng(4), boxes)
+    geometry = {name: draws[name] for name in ("shear", "angle", "zoom", "shift")}
+    changed, _, moved = augmentation.apply(ellipses, np.eye(COUNT), geometry, boxes=boxes)
+    error = np.abs(bounds(painted(changed)) - in_pixels(moved)).max(axis=1)
+    assert np.median(error) < 1.0 and error.max() < 3.0
+    assert (np.abs(in_pixels(moved - boxes)).max(axis=1) > 1).mean() > 0.2
+
+
+def test_an_erased_rectangle_hides_a_third_of_the_object_at_most() -> None:
+    boxes = draw_boxes(200, seed=3)
+    pixels = paint(boxes)
+    _, changed, _ = change(AugmentConfig(flip=False, shift=0, erase=1.0), pixels, boxes)
+    before, after = painted(pixels).sum(axis=(1, 2)), painted(changed).sum(axis=(1, 2))
+    assert 1 - (after / before).min() <= 1 / 3 + 0.01
+    assert (after < before).mean() > 0.3
 
 
 _IN_JAX = """
@@ -279,9 +302,9 @@ from sharpeye.core.config import AugmentConfig
 from sharpeye.learn.nets.augmentation import Augmentation
 inputs = np.load(sys.argv[2])
 pixels, boxes, targets = (inputs[name] for name in ("pixels", "boxes", "targets"))
-augmentation = Augmentation(AugmentConfig(**eval(sys.argv[1])), *pixels.shape[1:3], 127.0)
+augmentation = Augmentation(AugmentConfig(**eval(sys.argv[1])), *pixels.shape[1:3], fill=127.0)
 draws = augmentation.draw(len(pixels), np.random.default_rng(3), boxes)
-pixels, targets, boxes = jax.jit(augmentation.apply)(pixels, targets, draws, boxes)
+pixels, targets, boxes = jax.jit(augmentation.apply)(pixels, targets, draws, boxes=boxes)
 np.savez(sys.argv[3], pixels=pixels, boxes=boxes)
 """
 

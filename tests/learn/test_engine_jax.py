@@ -33,6 +33,7 @@ def run_with(backend: str, program: list[str]) -> "subprocess.CompletedProcess[s
     [
         ("lenet5", ["model.image_size=32", "net.dropout=0.3"]),
         ("resnet_cifar", ["model.image_size=32", "net.width=8"]),
+        ("lenet5", ["model.image_size=32", "train.precision=mixed"]),
     ],
 )
 def test_a_network_trains_on_jax(model: str, settings: list[str], tmp_path: Path) -> None:

@@ -153,12 +153,12 @@ def test_both_losses_are_weighted_and_added() -> None:
 
 def test_the_validation_loss_weighs_both() -> None:
     loss = make_loss(class_weight=0.5, box_weight=2.0)
-    assert loss.validation_loss(0.8, 0.75) == pytest.approx(0.5 * 0.8 + 2 * 0.25)
-    assert loss.validation_loss(0.8, None) == pytest.approx(0.4)
-    assert loss.validation_loss(None, 0.75) == pytest.approx(0.5)
-    assert math.isnan(loss.validation_loss(math.nan, 0.75))
-    better = [loss.validation_loss(0.7, 0.75), loss.validation_loss(0.8, 0.8)]
-    assert max(better) < loss.validation_loss(0.8, 0.75)
+    assert loss.monitored(0.8, 0.75) == pytest.approx(0.5 * 0.8 + 2 * 0.25)
+    assert loss.monitored(0.8, None) == pytest.approx(0.4)
+    assert loss.monitored(None, 0.75) == pytest.approx(0.5)
+    assert math.isnan(loss.monitored(math.nan, 0.75))
+    better = [loss.monitored(0.7, 0.75), loss.monitored(0.8, 0.8)]
+    assert max(better) < loss.monitored(0.8, 0.75)
 
 
 def test_the_settings_follow_the_configuration() -> None:
@@ -245,3 +245,25 @@ def test_the_box_loss_includes_the_proposals() -> None:
     without = float(loss.sums(outputs, label_probs, targets)[0])
     with_proposals = float(loss.sums(outputs | {"proposals": proposals}, label_probs, targets)[0])
     assert with_proposals == pytest.approx(without + 3 * 2 * loss_of(proposals), rel=1e-5)
+
+
+def test_the_focal_loss_weighs_sure_predictions_down() -> None:
+    logits = np.array([[2.0, 0.0, -1.0], [0.0, 0.0, 0.0]], np.float32)
+    targets = {"label": np.array([0, 1], np.int32), "weight": np.ones(2, np.float32)}
+    loss = make_loss(focal_gamma=2.0)
+    value = float(loss.sums({"logits": logits}, np.eye(3, dtype=np.float32)[:2], targets)[0])
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    true = probs[[0, 1], [0, 1]]
+    assert value == pytest.approx(float((-((1 - true) ** 2) * np.log(true)).sum()), rel=1e-4)
+
+
+def test_the_focal_loss_of_a_sure_prediction_has_a_gradient() -> None:
+    import tensorflow as tf
+
+    logits = tf.constant([[200.0, 0.0]])
+    loss = make_loss(focal_gamma=0.5)
+    targets = {"label": np.array([0], np.int32), "weight": np.ones(1, np.float32)}
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        value = loss.sums({"logits": logits}, np.array([[1, 0]], np.float32), targets)[0]
+    assert np.isfinite(tape.gradient(value, logits)).all()

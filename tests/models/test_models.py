@@ -184,7 +184,7 @@ def test_an_impossible_backbone_is_refused_before_anything_is_loaded(
 
 def test_names_and_short_names() -> None:
     names = [spec.name for spec in list_models()]
-    assert len(set(names)) == len(names) == 2 + 16 + 22 + 4
+    assert len(set(names)) == len(names) == 2 + 16 + 22 + 2 + 4
     assert all(get_spec(name).name == name for name in names)
     assert get_spec("mobilenet_v2").name == "mobilenet_v2_1.0_224"
     assert get_spec("mobilenet_0.5_192").name == "mobilenet_0.50_192"

@@ -154,7 +154,7 @@ def test_existing_files_stay_without_overwrite(
         existing.write_text("mine")
         capsys.readouterr()
         assert predict(localizer, images / "sub", flag, out / "sub") == 0
-        assert "kept: 1 files that were there already; --overwrite" in capsys.readouterr().err
+        assert "kept: 1 file that were there already; --overwrite" in capsys.readouterr().err
         assert existing.read_text() == "mine"
         assert predict(localizer, images / "sub", flag, out / "sub", "--overwrite") == 0
         assert existing.stat().st_size > 200
@@ -203,7 +203,7 @@ def test_unreadable_images_are_reported_and_the_others_drawn(
     out_text, err = capsys.readouterr()
     assert out_text.count("\terror: ") == 3
     assert "3 of 7 files could not be read" in err
-    assert "not written: 1 files whose name another image's has" in err
+    assert "not written: 1 file whose name another image's has" in err
     drawn = ["a.jpg", "sub/a-2.png", "sub/a.png", "sub/b.png"]
     assert files(out) == sorted([*drawn, "a.xml", "sub/a.xml", "sub/b.xml"])
 

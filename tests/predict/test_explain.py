@@ -243,7 +243,7 @@ def test_existing_files_stay_and_no_image_is_overwritten(
     existing.parent.mkdir()
     existing.write_text("mine")
     assert predict(heat_model, images / "a.jpg", "--explain", existing.parent) == 0
-    assert "kept: 1 files" in capsys.readouterr().err
+    assert "kept: 1 file" in capsys.readouterr().err
     assert existing.read_text() == "mine"
     assert predict(heat_model, images / "a.jpg", "--explain", existing.parent, "--overwrite") == 0
     assert existing.stat().st_size > 200

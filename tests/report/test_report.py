@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharpeye.core.formatting import percent
+from sharpeye.core.formatting import duration, percent
 from sharpeye.core.types import Rejected, Sample
 from sharpeye.errors import MissingExtra
 from sharpeye.report import charts, page_tables, wording
@@ -426,7 +426,7 @@ def test_cells_show_counts_in_full_and_measures_briefly(value: object, text: str
 
 
 def test_durations_read_as_people_say_them() -> None:
-    texts = [wording.duration(s).replace("\u00a0", " ") for s in (0.042, 9.5, 61, 200, 3900, "x")]
+    texts = [duration(s).replace("\u00a0", " ") for s in (0.042, 9.5, 61, 200, 3900, "x")]
     assert texts == ["0.042 s", "9.5 s", "61 s", "3 min 20 s", "1 h 5 min", "–"]
 
 

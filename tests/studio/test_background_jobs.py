@@ -20,6 +20,9 @@ from sharpeye.studio.background_jobs import BackgroundJobs
 ENDLESS = ("--model", "lenet5", "--epochs", "5000")
 
 
+RECORD = {"stage", "done", "total", "seconds", "per_second", "left"}
+
+
 @pytest.fixture
 def jobs() -> Iterator[BackgroundJobs]:
     jobs = BackgroundJobs()
@@ -32,7 +35,7 @@ def wait_for(jobs: BackgroundJobs, expected: str, seconds: float = 90) -> dict[s
     while True:
         status = jobs.status("train")
         assert status is not None
-        if status["state"] == expected or (expected == "epochs" and status["stage"] == "epochs"):
+        if status["state"] == expected or (expected == status["stage"] == "training"):
             return status
         assert time.monotonic() < end, status
         assert status["state"] in ("running", "stopping"), status
@@ -57,7 +60,7 @@ def test_a_training_tells_how_far_it_is_and_leaves_a_run(
         jobs.start("train", "other", train_args(data, tmp_path / "other"))
     status = wait_for(jobs, "done", 120)
     assert (status["error"], status["about"]) == (None, "run")
-    assert (status["stage"], status["done"], status["total"]) == ("features", 36, 36)
+    assert status["stage"] == "fits of the head"
     assert status["seconds"] > 0.5
     assert (tmp_path / "run" / "bundle.json").is_file()
     assert not (tmp_path / "other").exists()
@@ -82,8 +85,8 @@ def test_a_killed_command_names_the_probable_cause(jobs: BackgroundJobs, tmp_pat
 def test_stop_keeps_checkpoints_for_resume(jobs: BackgroundJobs, tmp_path: Path) -> None:
     data, run = hard_photos(tmp_path / "hard"), tmp_path / "run"
     jobs.start("train", "run", ["train", str(data), "-o", str(run), *ENDLESS])
-    status = wait_for(jobs, "epochs")
-    assert status["total"] == 5000
+    status = wait_for(jobs, "training")
+    assert status["total"] % 5000 == 0
     time.sleep(1)
     jobs.stop("train")
     assert jobs.status("train")["state"] in ("stopping", "stopped")  # type: ignore[index]
@@ -92,7 +95,7 @@ def test_stop_keeps_checkpoints_for_resume(jobs: BackgroundJobs, tmp_path: Path)
     before = len((run / "history.csv").read_text().splitlines())
     assert before > 1
     jobs.start("train", "run", ["train", "--resume", "-o", str(run)])
-    wait_for(jobs, "epochs")
+    wait_for(jobs, "training")
     # It resumes from the last checkpoint, which may be some epochs old.
     for _ in range(600):
         if len((run / "history.csv").read_text().splitlines()) > before:
@@ -117,7 +120,7 @@ def test_progress_as_json_lines(
     assert train_here(data, tmp_path / "run", "--progress", "jsonl", "--quiet") == 0
     lines = capfd.readouterr().err.splitlines()
     records = [json.loads(line) for line in lines if line.startswith("{")]
-    assert all(set(record) == {"stage", "done", "total", "seconds"} for record in records)
+    assert all(set(record) == RECORD for record in records)
     features = [record for record in records if record["stage"] == "features"]
     assert (features[-1]["done"], features[-1]["total"]) == (36, 36)
     assert [f["done"] for f in features] == sorted(f["done"] for f in features)

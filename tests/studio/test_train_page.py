@@ -70,7 +70,7 @@ def test_train_from_the_page(client: AppClient) -> None:
         ({"knobs": {"train.epohcs": 3}}, "Did you mean train.epochs?"),
         ({"knobs": {"seed": "x"}}, "seed must be a whole number"),
         ({"knobs": {"split.test": 0.95}}, "split.test"),
-        ({"knobs": {"model.name": "resnet50"}}, "unknown model resnet50"),
+        ({"knobs": {"model.name": "resnet101"}}, "unknown model resnet101"),
         ({"way": "scratch", "knobs": {"finetune.epochs": 3}}, "--fine-tune"),
         ({"way": "lucky"}, "way must be quick or careful or scratch. Received: lucky"),
         ({"name": "../up"}, "plain characters"),

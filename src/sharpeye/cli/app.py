@@ -25,6 +25,7 @@ COMMANDS = {
     "relabel": "move images to the classes that a table names",
     "train": "train a classifier on a folder of images",
     "evaluate": "score a model on labelled images",
+    "compare": "compare runs on the same test images",
     "sweep": "train a network with many settings and rank them",
     "predict": "classify images, and locate objects in them",
     "export": "convert a model to ONNX, TensorFlow, LiteRT or OpenVINO",

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.core.formatting import counted
 from sharpeye.errors import DataError
 from sharpeye.jobs.augment_folder import augment_folder
 
@@ -39,18 +40,26 @@ def augment(
     NAME_nohash_y_x.jpg: a split keeps all copies of one NAME together. DIR is not changed, and a
     second run changes nothing.
     """
+    console.start_logging(quiet=quiet)
     with console.ProgressReporter(quiet=quiet) as progress:
         result = augment_folder(source, target, random=random, seed=seed, progress=progress)
     for rejected in result.failed[:_MAX_LISTED]:
         print(f"{console.show(rejected.path)}: {console.show(rejected.reason)}", file=sys.stderr)
     if len(result.failed) > _MAX_LISTED:
         print(f"... and {len(result.failed) - _MAX_LISTED} more", file=sys.stderr)
-    noun = "images with their annotations" if result.annotated else "images"
+    images = counted(result.images, "image")
+    annotated = " with their annotations" if result.annotated else ""
     output = console.show(str(target))
-    print(f"{result.images} {noun} of {result.sources} in {output}, {result.written} of them new")
+    console.print_result(
+        f"{images}{annotated} of {result.sources} in {output}, {result.written} of them new"
+    )
     if result.skipped:
-        print(f"left out: {result.skipped} images whose names end as this command's do")
+        console.print_result(
+            f"left out: {result.skipped} images whose names end as this command's do"
+        )
     task = ("--task", "localize") if result.annotated else ()
     console.print_next("sharpeye", "train", target, *task)
     if result.failed:
-        raise DataError(f"{len(result.failed)} files could not be used; the others are done")
+        raise DataError(
+            f"{counted(len(result.failed), 'file')} could not be used; the others are done"
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.core.formatting import counted
 from sharpeye.core.paths import command_line
 from sharpeye.core.standard_streams import write_as_utf8
 
@@ -90,12 +91,12 @@ def check(
     else:
         _print(result)
         for name, value in (
-            ("moved", f"{moved} files to {quarantine}" if quarantine else ""),
+            ("moved", f"{counted(moved, 'file')} to {quarantine}" if quarantine else ""),
             ("fixes", str(write_fixes or "")),
             ("report", str(output / PAGE) if output else ""),
         ):
             if value:
-                print(f"{name + ':':18}{console.show(value)}")
+                console.print_result(f"{name + ':':18}{console.show(value)}")
     if strict and result.serious:
         raise GateError(
             f"{result.serious} findings in {data} make scores wrong or training impossible; "
@@ -110,24 +111,28 @@ def _print(result: "CheckResult") -> None:
     from sharpeye.data.summary import counts_by_split, splits_of
 
     for name, value in result.summary.items():
-        print(f"{name.lower() + ':':18}{console.show(value)}")
+        console.print_result(f"{name.lower() + ':':18}{console.show(value)}")
     samples = result.samples
     counts, by_split = samples.count_by_class(), counts_by_split(samples)
     for name in samples.class_names[:_SHOWN_CLASSES]:
         splits = ", ".join(f"{split} {by_split[name][split]:,}" for split in splits_of(samples))
-        print(f"    {counts[name]:>9,}  {console.show(name)}{f' ({splits})' if splits else ''}")
+        console.print_result(
+            f"    {counts[name]:>9,}  {console.show(name)}{f' ({splits})' if splits else ''}"
+        )
     if len(samples.class_names) > _SHOWN_CLASSES:
-        print(f"    and {len(samples.class_names) - _SHOWN_CLASSES:,} more classes")
+        console.print_result(f"    and {len(samples.class_names) - _SHOWN_CLASSES:,} more classes")
     if not result.issues:
-        print(f"{'found:':18}nothing wrong")
+        console.print_result(f"{'found:':18}nothing wrong")
     for kind, count in result.counts.items():
-        print(f"{kind + ':':18}{count:,}")
+        console.print_result(f"{kind + ':':18}{count:,}")
         issues = [issue for issue in result.issues if issue.kind == kind]
         for issue in issues[:_SHOWN]:
             related = f" ~ {issue.related}" if issue.related else ""
-            print(f"    {console.show(issue.path + related)}: {console.show(issue.detail)}")
+            console.print_result(
+                f"    {console.show(issue.path + related)}: {console.show(issue.detail)}"
+            )
         if count > _SHOWN:
-            print(f"    and {count - _SHOWN:,} more")
+            console.print_result(f"    and {count - _SHOWN:,} more")
 
 
 def _next_commands(

@@ -110,7 +110,9 @@ def search(
     Images found so may be copyrighted: see sources.csv for where each is from, and look them
     through, as engines find many that are something else.
     """
-    print("note: images found so may be copyrighted; sources.csv names their sites", flush=True)
+    console.print_result(
+        "note: images found so may be copyrighted; sources.csv names their sites", flush=True
+    )
     with _collecting(folder, quiet) as (counts, progress), _fetcher(allow_private) as fetcher:
         collect_search(
             words,
@@ -161,7 +163,9 @@ def frames(
             licence=licence,
             progress=progress,
         )
-    print(f"left out: {frame_counts.still} frames that show what the one before showed")
+    console.print_result(
+        f"left out: {frame_counts.still} frames that show what the one before showed"
+    )
     _print_next(folder.parent)
     if frame_counts.damaged:
         raise DataError(
@@ -193,7 +197,7 @@ def import_(
         suffixes = ", ".join(
             f"{count} {kind or 'without suffix'}" for kind, count in result.ignored.most_common(5)
         )
-        print(f"left out: files that are no images: {console.show(suffixes)}")
+        console.print_result(f"left out: files that are no images: {console.show(suffixes)}")
     if not classes and result.folders > 1:
         print(
             f"warning: images of {result.folders} folders are in one class now; with --classes "
@@ -215,6 +219,7 @@ def _collecting(folder: Path, quiet: bool) -> Iterator[tuple[CollectCounts, Stag
     """Show the progress, and print the counts, even after an error or a signal."""
     counts = CollectCounts()
     try:
+        console.start_logging(quiet=quiet)
         with console.ProgressReporter(quiet=quiet) as progress:
             yield counts, progress
     finally:
@@ -226,7 +231,7 @@ def _collecting(folder: Path, quiet: bool) -> Iterator[tuple[CollectCounts, Stag
         if counts.tries or counts.collected_before:
             words = [f"{counts.counts[s]} {word}" for s, word in _WORDS.items() if counts.counts[s]]
             words += [f"{counts.collected_before} came before"] if counts.collected_before else []
-            print(f"{console.show(str(folder))}: {', '.join(words)}")
+            console.print_result(f"{console.show(str(folder))}: {', '.join(words)}")
 
 
 def _require_server(counts: CollectCounts) -> None:

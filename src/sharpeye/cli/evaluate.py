@@ -43,7 +43,7 @@ def evaluate(
     """Score a model on labelled images that it was not trained on."""
     console.start_logging(quiet=quiet)
 
-    from sharpeye.core.formatting import name_list
+    from sharpeye.core.formatting import counted, name_list
     from sharpeye.errors import GateError
     from sharpeye.jobs.evaluate import evaluate as job
     from sharpeye.jobs.evaluate import evaluation_record, run_test_metrics, write_evaluation
@@ -59,7 +59,9 @@ def evaluate(
     if output:
         write_evaluation(output, model, evaluation, dataset=samples, seconds=seconds)
     reasons = [f"{item.path} ({item.reason})" for item in samples.rejected]
-    left_out = f"left out: {len(reasons)} files that cannot be read: {name_list(reasons)}"
+    left_out = (
+        f"left out: {counted(len(reasons), 'file')} that cannot be read: {name_list(reasons)}"
+    )
     left_out = console.show(left_out)
     if as_json:
         if reasons:
@@ -69,15 +71,15 @@ def evaluate(
         print(json.dumps(record.pop("test") | record, ensure_ascii=False))
     else:
         run_test = None if scores["count"] else run_test_metrics(model)
-        print(f"accuracy: {accuracy_line(evaluation, run_test)}")
+        console.print_result(f"accuracy: {accuracy_line(evaluation, run_test)}")
         for line in exposure_lines(evaluation):
-            print(line)
+            console.print_result(line)
         if scores["count"] and "mean_iou" in scores:
-            print(f"boxes:    {box_line(scores)}")
+            console.print_result(f"boxes:    {box_line(scores)}")
         if reasons:
-            print(left_out)
+            console.print_result(left_out)
         if output:
-            print(f"report:   {output / 'report.html'}")
+            console.print_result(f"report:   {output / 'report.html'}")
     if min_accuracy is not None and not scores["count"]:
         raise GateError(
             "the accuracy on new images is unknown, since the model was trained on all of these; "

@@ -49,7 +49,9 @@ def export(
         if format_name or output:
             raise UsageError("--verify takes a .sharpeye file alone, without --format and --output")
         proof = job.verify_bundle(run)
-        print(f"sound: {run} answers for its {proof['pictures']} images, {_differences(proof)}")
+        console.print_result(
+            f"sound: {run} answers for its {proof['pictures']} images, {_differences(proof)}"
+        )
         return
     if not format_name:
         raise UsageError(f"--format is needed: {_FORMATS}")
@@ -79,14 +81,14 @@ def _print_result(result: "ExportResult") -> None:
     proof = result.manifest["parity"]
     if proof:
         sizes = " and ".join(map(str, proof["batches"]))
-        print(
+        console.print_result(
             f"parity: {proof['pictures']} images at batch {sizes}: {_differences(proof)}, "
             f"the same class for {proof['top1_agreement']:.1%}"
         )
     names = [file.name for file in result.files]
     size = sum(file.stat().st_size for file in result.files)
     listed = f": {', '.join(names)}" if 1 < len(names) <= 10 else ""
-    print(f"wrote:  {result.path} ({size / 1e6:.1f} MB){listed}")
+    console.print_result(f"wrote:  {result.path} ({size / 1e6:.1f} MB){listed}")
 
 
 def _differences(proof: dict[str, Any]) -> str:
@@ -97,12 +99,12 @@ def _differences(proof: dict[str, Any]) -> str:
 
 
 def _print_int8(choice: dict[str, Any]) -> None:
-    print(f"{'':8}{'accuracy':>10}{'images/s':>10}{'MB':>8}")
+    console.print_result(f"{'':8}{'accuracy':>10}{'images/s':>10}{'MB':>8}")
     for kind, label in (("float", "float32"), ("int8", "int8")):
-        print(
+        console.print_result(
             f"{label:8}{choice[f'{kind}_accuracy']:>10.1%}"
             f"{choice[f'{kind}_images_per_second']:>10.1f}{choice[f'{kind}_bytes'] / 1e6:>8.1f}"
         )
-    print(
+    console.print_result(
         f"took:   {choice['took']}, on {choice['pictures']} validation images: {choice['reason']}"
     )

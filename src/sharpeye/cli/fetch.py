@@ -45,6 +45,7 @@ def fetch(
     dataset = get_dataset(source) if "://" not in source else None
     if dataset and sha256 is not None:
         raise UsageError(f"--sha256 goes with a URL; the digest of {source} is known")
+    console.start_logging(quiet=quiet)
     with console.ProgressReporter(quiet=quiet) as progress:
         if dataset and dataset.class_names:
             fetch_files(dataset.files, dataset.class_names, folder, progress=progress)
@@ -53,7 +54,7 @@ def fetch(
             fetch_archive(archive, folder, progress)
     shown = console.show(str(folder))
     samples = scan_folder(folder)
-    print(f"{len(samples)} images in {len(samples.class_names)} classes in {shown}")
+    console.print_result(f"{len(samples)} images in {len(samples.class_names)} classes in {shown}")
     if dataset:
-        print(f"licence: {dataset.licence}")
+        console.print_result(f"licence: {dataset.licence}")
     console.print_next("sharpeye", "train", folder)

@@ -66,7 +66,8 @@ def label_image(
         labelled += 1
     if failed:
         rest = "the others are answered" if labelled else "there is nothing to answer"
-        raise DataError(f"{failed} of {len(images)} files could not be read; {rest}")
+        files = "the file" if len(images) == 1 else f"{failed} of {len(images)} files"
+        raise DataError(f"{files} could not be read; {rest}")
 
 
 add_flags(app, label_image, GraphFlags)

@@ -20,9 +20,11 @@ DataArgument = Annotated[
     Path, Argument(metavar="DIR", help="Folder with one sub-folder of images a class.")
 ]
 Config = Annotated[
-    Path | None,
+    list[Path] | None,
     Option(
-        help=f"A TOML file, such as a run's config.toml, or a recipe: {', '.join(list_recipes())}."
+        metavar="FILE",
+        help=f"A TOML file, such as a run's config.toml, or a recipe: {', '.join(list_recipes())}. "
+        "Of several, later ones change earlier ones.",
     ),
 ]
 Settings = Annotated[
@@ -80,7 +82,8 @@ ProgressForm = Annotated[
         "--progress",
         metavar="FORM",
         help="auto: a bar on a terminal, else lines; jsonl: JSON lines on stderr, such as "
-        '{"stage": "features", "done": 3, "total": 60, "seconds": 1.2}.',
+        '{"stage": "features", "done": 3, "total": 60, "seconds": 1.2, "per_second": 2.5, '
+        '"left": 22.8}.',
     ),
 ]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print only warnings and errors.")]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import options
+from sharpeye.core.formatting import counted
 from sharpeye.core.standard_streams import write_as_utf8
 from sharpeye.data.file_walk import describe_ignored
 from sharpeye.errors import DataError, UsageError
@@ -114,11 +115,11 @@ def _report_missing_files(writers: list[ImageWriter]) -> None:
     existing = sum(writer.paths.existing for writer in writers)
     clashes = sum(writer.paths.clashes for writer in writers)
     if existing:
-        print(
-            f"kept: {existing} files that were there already; --overwrite replaces", file=sys.stderr
-        )
+        files = counted(existing, "file")
+        print(f"kept: {files} that were there already; --overwrite replaces", file=sys.stderr)
     if clashes:
+        files = counted(clashes, "file")
         print(
-            f"not written: {clashes} files whose name another image's has; rename the images",
+            f"not written: {files} whose name another image's has; rename the images",
             file=sys.stderr,
         )

@@ -41,7 +41,7 @@ def relabel(
     if (apply is None) == (undo is None):
         raise UsageError("give either --apply FIXES or --undo FILE")
     if undo is not None:
-        print(f"put back: {undo_relabelling(undo, data)} images")
+        console.print_result(f"put back: {undo_relabelling(undo, data)} images")
     elif apply is not None:
         root = data or dataset_folder(apply)
         undo_file = undo_file or apply.with_name(f"{apply.stem}.undo.csv")
@@ -49,14 +49,16 @@ def relabel(
             require_new_undo_file(undo_file)  # Its moves would make the table look wrong.
         moves = plan_moves(apply, root)
         if not moves:
-            print(f"nothing to do: {console.show(str(apply))} names no image")
+            console.print_result(f"nothing to do: {console.show(str(apply))} names no image")
             return
         if copy is not None:
             count = copy_relabelled(moves, root, copy)
             output = console.show(str(copy))
-            print(f"copied:   {count} images to {output}, {len(moves)} of them relabelled")
+            console.print_result(
+                f"copied:   {count} images to {output}, {len(moves)} of them relabelled"
+            )
             return
         apply_moves(moves, root, undo_file)
-        print(f"moved:    {len(moves)} images in {console.show(str(root))}")
+        console.print_result(f"moved:    {len(moves)} images in {console.show(str(root))}")
         undo_command = command_line("sharpeye", "relabel", "--undo", undo_file)
-        print(f"undo:     {console.show(undo_command)}")
+        console.print_result(f"undo:     {console.show(undo_command)}")

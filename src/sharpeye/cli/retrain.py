@@ -31,12 +31,12 @@ def retrain(
             run = run_job(Flags(**flags), progress)
     except Signalled as signalled:
         raise Stopped(signalled.number, _ADVICE) from None
-    print(f"graph:   {console.show(flags['output_graph'])}")
-    print(f"labels:  {console.show(flags['output_labels'])}")
-    print(f"run:     {console.show(str(run.path))}")
-    print(f"report:  {console.show(str(run.path / 'report.html'))}")
+    console.print_result(f"graph:   {console.show(flags['output_graph'])}")
+    console.print_result(f"labels:  {console.show(flags['output_labels'])}")
+    console.print_result(f"run:     {console.show(str(run.path))}")
+    console.print_result(f"report:  {console.show(str(run.path / 'report.html'))}")
     if run.config.model.weights == "random":
-        print(f"weights: {RANDOM_WEIGHTS}")
+        console.print_result(f"weights: {RANDOM_WEIGHTS}")
 
 
 options.add_flags(app, retrain, Flags)

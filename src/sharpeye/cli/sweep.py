@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
-from sharpeye.core.config import Config, load_toml, parse_settings
+from sharpeye.core.config import Config, parse_settings
 from sharpeye.core.config_paths import with_typed_paths
-from sharpeye.core.recipes import find_config
+from sharpeye.core.own_code import allow_own_code
+from sharpeye.core.recipes import load_configs
 from sharpeye.errors import UsageError
 
 app = Typer(add_completion=False, rich_markup_mode=None)
@@ -71,14 +72,17 @@ def sweep(
     from sharpeye.jobs.sweep import sweep as job
     from sharpeye.jobs.sweep.plan_text import parse_grid, parse_ranges
 
-    base = load_toml(find_config(config)) if config else None
+    base = load_configs(config, Config()) if config else None
     changes: dict[str, Any] = parse_settings(settings or ())
     changes |= {} if epochs is None else {"train.epochs": epochs}
     changes |= {} if seed is None else {"seed": seed}
     changes |= {} if max_megapixels is None else {"images.max_megapixels": max_megapixels}
     changes |= {} if max_decode_memory is None else {"images.max_decode_memory": max_decode_memory}
+    changes |= {} if model is None else {"model.name": model}
+    changes |= allow_own_code(changes)
+    model = changes.get("model.name")
     if base is None and model is None:
-        model = changes.get("model.name", job.DEFAULT_MODEL)
+        model = job.DEFAULT_MODEL
     with console.ProgressReporter(quiet=quiet) as progress:
         result = job.sweep(
             folder,
@@ -99,7 +103,7 @@ def sweep(
             progress=progress,
         )
     for name, value in job.summary(result).items():
-        print(f"{name + ':':10}{console.show(value)}")
+        console.print_result(f"{name + ':':10}{console.show(value)}")
 
 
 def _split_words(words: list[str]) -> tuple[str | None, list[str], list[str]]:

@@ -11,6 +11,12 @@ from typing import Any
 
 from sharpeye.core import knobs
 from sharpeye.core.knobs import iter_knobs, knob
+from sharpeye.core.network_config import AugmentConfig as AugmentConfig
+from sharpeye.core.network_config import DistillConfig as DistillConfig
+from sharpeye.core.network_config import FineTuneConfig as FineTuneConfig
+from sharpeye.core.network_config import LocalizeConfig as LocalizeConfig
+from sharpeye.core.network_config import NetConfig as NetConfig
+from sharpeye.core.network_config import TrainConfig as TrainConfig
 from sharpeye.core.toml_files import FORMAT_LINE, read_toml
 from sharpeye.core.types import FILTERS, RESIZE_MODES
 from sharpeye.errors import ConfigError
@@ -42,9 +48,10 @@ class DataConfig:
     features_folder: str = knob("", "the folder of the feature store; empty for the cache")
     balance: str = knob(
         "weights",
-        "weights: each class has the same weight, undersample: as many images of each class as of "
-        "the rarest, oversample: as many as of the largest, none: each image has the same weight",
-        choices=("weights", "undersample", "oversample", "none"),
+        "weights: each class has the same weight, effective: by the effective number of its "
+        "images, undersample: as many images of each class as of the rarest, oversample: as many "
+        "as of the largest, none: each image has the same weight",
+        choices=("weights", "effective", "undersample", "oversample", "none"),
     )
     label_from: str = knob(
         "auto",
@@ -82,6 +89,13 @@ class SplitConfig:
         "content: by the files' bytes, path: by their paths as typed, as TensorFlow-for-Poets does",
         choices=("content", "path"),
     )
+    seed: int = knob(-1, "the seed of the split; -1: that of the run", (-1, 2**31 - 1))
+    fold: int = knob(
+        0,
+        "which part of the size split.test is the test, from 0: those of different folds have no "
+        "image in common (rule = content)",
+        (0, 99),
+    )
     near_duplicates: bool = knob(
         True,
         "keep near-duplicates (bursts, resized or recompressed copies) in one split; not with rule "
@@ -91,12 +105,16 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    name: str = knob("efficientnet_lite0", "a name that `sharpeye models` lists")
+    name: str = knob(
+        "efficientnet_lite0",
+        "a name that `sharpeye models` lists, or own code: FILE.py:FUNCTION or MODULE:FUNCTION",
+    )
+    code_sha256: str = knob("", "SHA-256 of the file of own code; SharpEye writes it")
     weights: str = knob(
         "auto",
         "imagenet or a weights file: fit a head on the frozen network; none: train the whole "
-        "network from scratch; auto: imagenet if the model has such weights, else none; random: "
-        "frozen random weights, for tests",
+        "network from scratch; a run: from its weights; auto: imagenet if the model has such "
+        "weights, else none; random: frozen random weights, for tests",
     )
     weights_folder: str = knob(
         "", "a folder that is searched first for ImageNet weights, and receives downloads"
@@ -150,120 +168,6 @@ class DistortConfig:
 
 
 @dataclass(frozen=True)
-class NetConfig:
-    """The architecture of networks trained from scratch; each uses the knobs that it has."""
-
-    conv_layers: int = knob(3, "cnn: convolutions, each followed by pooling", (1, 8))
-    layer_size: int = knob(
-        64, "cnn: channels of each convolution, units of each dense layer", (1, 4096)
-    )
-    dense_layers: int = knob(0, "cnn: dense layers before the last", (0, 8))
-    width: int = knob(64, "resnet_cifar: channels of the first layer", (4, 1024))
-    dropout: float = knob(0.0, "dropout rate before dense layers", (0, 0.95))
-    color: str = knob("rgb", "channels of the input", choices=("rgb", "grey"))
-    scaling: str = knob(
-        "data",
-        "how pixels are scaled; data: mean 0 and deviation 1 over the training images, unit: 0..1, "
-        "signed: -1..1, imagenet: by ImageNet's mean and deviation, none: 0..255",
-        choices=("data", "unit", "signed", "imagenet", "none"),
-    )
-    init_stddev: float = knob(
-        0.0,
-        "deviation of the truncated normal that kernels begin with; 0: the layer's default",
-        (0, 1.0),
-    )
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The loop that trains a network from scratch."""
-
-    epochs: int = knob(30, "passes over the training images", (1, 100_000))
-    batch_size: int = knob(64, "images a step", (1, 65_536))
-    optimizer: str = knob(
-        "adamw", "sgd has Nesterov momentum, see train.momentum", choices=("adamw", "adam", "sgd")
-    )
-    learning_rate: float = knob(
-        0.0,
-        "the peak; 0: the model's default for adam and adamw, 50 times that for sgd",
-        (0, 100.0),
-    )
-    momentum: float = knob(0.9, "of sgd", (0, 0.9999))
-    epsilon: float = knob(1e-7, "of adam and adamw", (1e-12, 1.0))
-    weight_decay: float = knob(
-        0.01, "decoupled weight decay of kernels, times the learning rate (not adam)", (0, 10.0)
-    )
-    clip_norm: float = knob(0.0, "norm to which longer gradients are clipped; 0: none", (0, 1e6))
-    schedule: str = knob(
-        "onecycle",
-        "onecycle: linear warmup, then linear decay to 0, cosine: linear warmup, then cosine "
-        "decay, exponential: times train.decay every train.decay_steps steps, constant",
-        choices=("onecycle", "cosine", "exponential", "constant"),
-    )
-    warmup: float = knob(0.2, "share of the steps with a rising learning rate", (0, 0.9))
-    decay: float = knob(0.95, "factor of the exponential schedule", (0.01, 1.0))
-    decay_steps: int = knob(1000, "steps between two factors", (1, 10**7))
-    label_smoothing: float = knob(
-        0.1, "share of the target probability that is spread over all classes", (0, 0.9)
-    )
-    patience: int = knob(
-        0, "epochs without improvement before training stops; 0: never", (0, 10**6)
-    )
-    time_limit: float = knob(
-        0.0, "seconds, which decide how many epochs run; 0: no limit", (0, 1e9)
-    )
-    precision: str = knob(
-        "auto",
-        "mixed: computes in 16 bits; auto: mixed on a GPU",
-        choices=("auto", "float32", "mixed"),
-    )
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Random augmentation of the training images, drawn anew in each epoch."""
-
-    flip: bool = knob(True, "mirror half of the images")
-    shift: int = knob(10, "largest shift up, down and sideways, percent of the side", (0, 50))
-    rotate: int = knob(0, "largest rotation, degrees", (0, 180))
-    zoom: int = knob(0, "largest enlargement or reduction, percent", (0, 90))
-    brightness: int = knob(0, "largest change of brightness, percent", (0, 100))
-    noise: float = knob(0.0, "standard deviation of added noise, grey levels 0..255", (0, 255.0))
-    cutout: int = knob(0, "side of a blanked square, percent of the image's side", (0, 100))
-    mixup: float = knob(0.0, "alpha of the beta distribution of mixup", (0, 10.0))
-
-
-@dataclass(frozen=True)
-class FineTuneConfig:
-    """Training of the whole pretrained network after its head was fitted."""
-
-    epochs: int = knob(0, "passes over the training images; 0: the network stays frozen", (0, 1000))
-    learning_rate: float = knob(1e-4, "the peak, AdamW", (1e-9, 1.0))
-    batch_size: int = knob(16, "images a step", (1, 4096))
-
-
-@dataclass(frozen=True)
-class LocalizeConfig:
-    """The loss and the head of boxes (task = localize)."""
-
-    class_weight: float = knob(1.0, "weight of the class loss", (0, 1e4))
-    box_weight: float = knob(2.0, "weight of the box loss", (0, 1e4))
-    box_loss: str = knob(
-        "giou",
-        "giou: 1 minus the generalized IoU, l1: mean absolute error of the edges as shares of the "
-        "image, mse_pixels: mean squared error of the edges in pixels of the input",
-        choices=("giou", "l1", "mse_pixels"),
-    )
-    box_views: int = knob(
-        4, "views of each training image for the box head on a frozen network", (1, 32)
-    )
-    epochs: int = knob(30, "passes of the box head over these views", (1, 100_000))
-    batch_size: int = knob(32, "views a step of the box head", (1, 4096))
-    learning_rate: float = knob(2e-3, "the peak of the box head, AdamW", (1e-9, 1.0))
-    channels: int = knob(64, "channels of the box head", (4, 1024))
-
-
-@dataclass(frozen=True)
 class UnknownConfig:
     """When an image is called `unknown`."""
 
@@ -288,7 +192,9 @@ class Config:
         "classify: the class of an image, localize: also its box",
         choices=("classify", "localize"),
     )
-    seed: int = knob(0, "the seed of the split and of every random choice", (0, 2**31 - 1))
+    seed: int = knob(
+        0, "the seed of every random choice, and of the split (see split.seed)", (0, 2**31 - 1)
+    )
     data: DataConfig = field(default_factory=DataConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -299,6 +205,7 @@ class Config:
     net: NetConfig = field(default_factory=NetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     localize: LocalizeConfig = field(default_factory=LocalizeConfig)
     unknown: UnknownConfig = field(default_factory=UnknownConfig)
@@ -307,21 +214,37 @@ class Config:
     def __post_init__(self) -> None:
         for name, knob_field, value in iter_knobs(self):
             knobs.check_knob(name, knob_field, value)
+        if self.split.fold and (self.split.fold + 1) * self.split.test > 1 + 1e-9:
+            raise ConfigError(
+                f"split.fold must be below 1 / split.test. Received: split.fold = "
+                f"{self.split.fold}, split.test = {self.split.test}"
+            )
         if self.split.validation + self.split.test > 0.9:
             raise ConfigError(
                 "split.validation + split.test must be at most 0.9, so that something is left to "
                 f"train on. Received: {self.split.validation} + {self.split.test}"
             )
-        if self.task == "localize" and self.augment.mixup:
+        for name in ("mixup", "cutmix"):
+            alpha = getattr(self.augment, name)
+            if self.task == "localize" and alpha:
+                raise ConfigError(
+                    f"augment.{name} must be 0 with task = localize: boxes of two images cannot "
+                    f"mix. Received: augment.{name} = {alpha}"
+                )
+        if self.task == "localize" and self.augment.function:
             raise ConfigError(
-                "augment.mixup must be 0 with task = localize: boxes of two images cannot mix. "
-                f"Received: augment.mixup = {self.augment.mixup}"
+                "augment.function must be empty with task = localize: boxes would not move with "
+                f"the pixels. Received: {self.augment.function}"
             )
         if self.distort.active and self.head.solver != "sgd":
             raise ConfigError(
                 "distort.* needs head.solver = sgd; for other heads head.views makes flips and "
                 f"crops. Received: head.solver = {self.head.solver}"
             )
+
+    @property
+    def split_seed(self) -> int:
+        return self.seed if self.split.seed < 0 else self.split.seed
 
     @property
     def from_scratch(self) -> bool:
@@ -382,6 +305,12 @@ def full_key(name: str) -> str:
     if len(matches) > 1:
         raise ConfigError(f"{name} is not clear: write one of {', '.join(matches)}")
     return matches[0]
+
+
+def changed_knobs(config: Config) -> list[str]:
+    """The dotted keys whose values are not the defaults."""
+    pairs = zip(iter_knobs(config), iter_knobs(Config()), strict=True)
+    return [key for (key, _, value), (_, _, default) in pairs if value != default]
 
 
 def describe() -> list[tuple[str, str, str]]:

@@ -19,8 +19,10 @@ _PATH_KNOBS = (
     "data.features_folder",
     "model.weights",
     "model.weights_folder",
+    "train.initial_weights",
+    "distill.teacher",
 )
-_WEIGHTS_WITHOUT_FILE = ("auto", "imagenet", "none", "random")
+WEIGHTS_WITHOUT_FILE = ("auto", "imagenet", "none", "random")
 
 
 def locate(config: Config, path: str) -> Path:
@@ -38,7 +40,7 @@ def locate(config: Config, path: str) -> Path:
 def weights_path(config: Config) -> str:
     """`model.weights` with the present path of its file."""
     weights = config.model.weights
-    return weights if weights in _WEIGHTS_WITHOUT_FILE else str(locate(config, weights))
+    return weights if weights in WEIGHTS_WITHOUT_FILE else str(locate(config, weights))
 
 
 def features_path(config: Config) -> Path | None:
@@ -86,7 +88,7 @@ def remember_current_folder(config: Config) -> Config:
     relative = [
         path
         for path in paths
-        if path not in ("", *_WEIGHTS_WITHOUT_FILE) and not user_path(path).is_absolute()
+        if path not in ("", *WEIGHTS_WITHOUT_FILE) and not user_path(path).is_absolute()
     ]
     if config.data.relative_to or not relative:
         return config
@@ -94,7 +96,7 @@ def remember_current_folder(config: Config) -> Config:
 
 
 def _absolute(path: Any) -> Any:
-    if not isinstance(path, str) or path in ("", *_WEIGHTS_WITHOUT_FILE):
+    if not isinstance(path, str) or path in ("", *WEIGHTS_WITHOUT_FILE):
         return path
     return str(user_path(path).absolute())
 

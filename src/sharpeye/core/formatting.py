@@ -1,4 +1,4 @@
-"""Format shares and lists of names, in one way for the report, the command line and the card."""
+"""Format shares, times and lists of names, in one way for all pages and messages."""
 
 import math
 from collections.abc import Sequence
@@ -51,6 +51,24 @@ def rounded_percentage(share: float, digits: int) -> str:
         digits += 1
         text = f"{value:.{digits}f}"
     return text
+
+
+def duration(seconds: Any) -> str:
+    """ "0.42 s", "12 s", "3 min 20 s", "1 h 5 min"."""
+    amount = number(seconds)
+    if not math.isfinite(amount):
+        return MISSING
+    if amount < 120:
+        return f"{amount:.2g}{NBSP}s" if amount < 10 else f"{amount:.0f}{NBSP}s"
+    minutes, rest = divmod(round(amount), 60)
+    if minutes < 60:
+        return f"{minutes}{NBSP}min {rest}{NBSP}s"
+    return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 file", "1,204 files": for messages; pages have `report.wording.plural`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def name_list(names: Sequence[str], max_names: int = 5) -> str:

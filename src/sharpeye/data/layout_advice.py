@@ -7,7 +7,7 @@ its files or in a table. The advice names the user's own folders and files.
 from collections import Counter
 from pathlib import Path
 
-from sharpeye.core.formatting import name_list
+from sharpeye.core.formatting import counted, name_list
 from sharpeye.core.paths import shell_quote
 from sharpeye.core.types import SampleSet
 from sharpeye.data.file_prefixes import choose_prefix_rule
@@ -48,8 +48,8 @@ def require_classes(
 def _left_out_note(samples: SampleSet) -> str:
     if not samples.rejected:
         return ""
-    first = samples.rejected[0]
-    return f" ({len(samples.rejected)} files left out, such as {first.path}: {first.reason})"
+    first, files = samples.rejected[0], counted(len(samples.rejected), "file")
+    return f" ({files} left out, such as {first.path}: {first.reason})"
 
 
 def class_folder_below(root: Path) -> Path | None:

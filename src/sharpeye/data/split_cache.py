@@ -44,7 +44,9 @@ class SplitCache:
 
     def __init__(self, seed: int, fractions: SplitFractions, folder: Path | None = None) -> None:
         folder = folder or cache_root() / "splits"
-        self.path = folder / f"seed{seed}-val{fractions.validation:g}-test{fractions.test:g}.txt"
+        fold = f"-fold{fractions.fold}" if fractions.fold else ""
+        name = f"seed{seed}-val{fractions.validation:g}-test{fractions.test:g}{fold}.txt"
+        self.path = folder / name
         self._is_intact = True  # when it was read
 
     def read(self) -> dict[str, Split]:

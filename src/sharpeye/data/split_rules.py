@@ -16,10 +16,15 @@ _RETRAIN_MODULUS = 2**27 - 1  # retrain.py's MAX_NUM_IMAGES_PER_CLASS
 
 @dataclass(frozen=True)
 class SplitFractions:
-    """Fractions 0..1 of the training images to split off; 0 for no such split."""
+    """Fractions 0..1 of the training images to split off; 0 for no such split.
+
+    `fold` says which part of that size is the test: the tests of the folds 0, 1, ... up to
+    1 / `test` have no image in common.
+    """
 
     validation: float
     test: float
+    fold: int = 0
 
     def required_splits(self) -> tuple[Split, ...]:
         """The splits that must have images, training last."""
@@ -59,7 +64,8 @@ class ContentRule:
         ]
 
     def position(self, sample: Sample) -> float:
-        return position(sample.sha256, self._seed)
+        first = self._fractions.fold * self._fractions.test
+        return (position(sample.sha256, self._seed) - first) % 1.0
 
     def split(self, position: float) -> Split:
         if position < self._fractions.test:

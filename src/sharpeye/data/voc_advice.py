@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sharpeye.core.formatting import counted
 from sharpeye.core.paths import shell_quote
 from sharpeye.core.types import SampleSet
 from sharpeye.data.file_walk import natural_key, printable, walk_files, walk_images
@@ -19,8 +20,8 @@ def voc_advice(samples: SampleSet) -> str:
     if samples.class_names:
         if not samples.rejected:
             return ""
-        first = samples.rejected[0]
-        return f"{len(samples.rejected)} files left out, such as {first.path}: {first.reason}"
+        first, files = samples.rejected[0], counted(len(samples.rejected), "file")
+        return f"{files} left out, such as {first.path}: {first.reason}"
     above = _folder_above(samples.root)
     if above is None:
         return _LAYOUT

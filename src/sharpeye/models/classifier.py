@@ -1,5 +1,6 @@
 """Build a model as a trainable classifier or localizer. Needs Keras."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,13 @@ import numpy.typing as npt
 
 from sharpeye.core.config import NetConfig
 from sharpeye.core.types import InputSpec
-from sharpeye.errors import ModelError, UsageError
+from sharpeye.errors import ModelError
 from sharpeye.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras
 
-_HEAD = "classifier"
+LAST_LAYER = "classifier"
 
 
 def build_classifier(
@@ -33,9 +34,9 @@ def build_classifier(
     """A network with a new last layer for the classes, and random weights unless `load` is given.
 
     Args:
-        size: only its height, width and channels are used.
-        scale, offset: one number per channel; the first layer sees pixels * scale + offset. Only
-            for networks without ImageNet weights, as the others have their own scaling.
+        size: only its height, width and channels are used; with ImageNet weights 3 channels.
+        scale, offset: one number per channel; the first layer sees pixels * scale + offset. With
+            `load` the network keeps the scaling that its weights were trained with.
         load: sets the weights of the complete ImageNet model, as `spec.build` makes it, before
             its last layer is replaced; from `models.backbone.weight_loader`.
         root_smoothing: above 0, the last layer takes the square roots of the features, smoothed
@@ -48,7 +49,7 @@ def build_classifier(
         `box_heads.py`.
 
     Raises:
-        UsageError: the network is too deep for images of this size, or takes RGB only.
+        UsageError: the network is too deep for images of this size.
     """
     import keras
     from keras import layers
@@ -65,12 +66,10 @@ def build_classifier(
         features = layers.Activation("linear", dtype="float32", name="features")(x)
         maps: list[Any] = []
     else:
-        if size.channels != 3:
-            raise UsageError(
-                f"net.color must be rgb for {spec.name}: only networks without ImageNet weights "
-                f"take grey images. Received: {size.channels} channel"
-            )
-        image, features, *maps = _from_backbone(spec, size, net, load=load, with_maps=boxes > 0)
+        scaling = None if load else {"scale": list(scale), "offset": list(offset)}
+        image, features, *maps = _from_backbone(
+            spec, size, net, load=load, scaling=scaling, with_maps=boxes > 0
+        )
     x = features
     if root_smoothing:
         x = SquareRoot(root_smoothing, dtype="float32", name="root")(x)
@@ -80,14 +79,15 @@ def build_classifier(
         use_bias=spec.body.head_bias if spec.body else True,
         kernel_initializer=kernel_init(net, "glorot_uniform"),
         dtype="float32",
-        name=_HEAD,
+        name=LAST_LAYER,
     )(dropout(x, net))
     if sigmoid:
         logits = BinaryLogits(dtype="float32", name="logits")(logits)
     outputs = {"features": features, "logits": logits}
     if boxes:
         outputs |= box_from_maps(maps, boxes) if maps else box_from_features(features, net)
-    return keras.Model(image, outputs, name=spec.name)
+    # Keras allows few characters, and the name of own code has others.
+    return keras.Model(image, outputs, name=re.sub(r"[^\w.-]", "_", spec.name))
 
 
 def head_of(model: "keras.Model") -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -96,7 +96,7 @@ def head_of(model: "keras.Model") -> tuple[npt.NDArray[np.float32], npt.NDArray[
     With `root_smoothing` the square roots of the features take the place of `features`. Weights are
     float32[D,classes], the bias is float32[classes].
     """
-    weights, *biases = model.get_layer(_HEAD).get_weights()
+    weights, *biases = model.get_layer(LAST_LAYER).get_weights()
     bias = biases[0] if biases else np.zeros(weights.shape[1], np.float32)
     if weights.shape[1] == 1:  # `BinaryLogits` follows.
         weights, bias = np.pad(weights, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
@@ -109,6 +109,7 @@ def _from_backbone(
     net: NetConfig,
     *,
     load: Callable[["keras.Model"], object] | None,
+    scaling: dict[str, Any] | None,
     with_maps: bool,
 ) -> list[Any]:
     """Image, features and maps of a backbone, with the layers of `_trainable_layer`."""
@@ -122,23 +123,37 @@ def _from_backbone(
     map_layers = spec.map_layers if with_maps else ()
     outputs = [model.output["features"], *(model.get_layer(name).output for name in map_layers)]
     source = keras.Model(model.input, outputs)
-    backbone = keras.models.clone_model(source, clone_function=partial(_trainable_layer, net=net))
+    image = keras.Input((size.height, size.width, size.channels), name="image")
+    backbone = keras.models.clone_model(
+        source,
+        input_tensors=image,
+        clone_function=partial(_trainable_layer, net=net, image=model.input, scaling=scaling),
+    )
     if load:
         backbone.set_weights(source.get_weights())
     return [backbone.input, *backbone.outputs]
 
 
-def _trainable_layer(layer: Any, net: NetConfig) -> Any:
-    """A copy of a Keras layer, with faster batch norms and the initializers of `net`."""
+def _trainable_layer(
+    layer: Any, net: NetConfig, *, image: Any, scaling: dict[str, Any] | None
+) -> Any:
+    """A copy of a Keras layer, with faster batch norms and the initializers of `net`.
+
+    Args:
+        image: the input of the layer's model.
+        scaling: replaces the settings of the layer that scales the image; None keeps them.
+    """
     import keras
 
-    from sharpeye.models.blocks import TRAINED_BN_MOMENTUM, BatchNormalization, kernel_init
+    from sharpeye.models.blocks import BatchNormalization, kernel_init
 
     config = layer.get_config()
     if isinstance(layer, keras.layers.BatchNormalization):
-        return BatchNormalization.from_config(config | {"momentum": TRAINED_BN_MOMENTUM})
+        return BatchNormalization.from_config(config | {"momentum": net.batch_norm_momentum})
     if isinstance(layer, keras.layers.Rescaling) or layer.name == "features":
         config["dtype"] = "float32"
+    if layer.input is image:
+        config |= scaling or {}
     for key in {"kernel_initializer", "depthwise_initializer"} & set(config):
         config[key] = kernel_init(net, config[key])
     return type(layer).from_config(config)

@@ -121,13 +121,14 @@ def _resnet9(x: Any, net: NetConfig) -> Any:
 def _conv_bn_relu(x: Any, filters: int, net: NetConfig, *, name: str, pool: bool = False) -> Any:
     from keras import layers
 
-    from sharpeye.models.blocks import TRAINED_BN_MOMENTUM, BatchNormalization, kernel_init
+    from sharpeye.models.blocks import BatchNormalization, kernel_init
 
     options = {"use_bias": False, "kernel_initializer": kernel_init(net), "name": f"{name}_conv"}
     x = layers.Conv2D(filters, 3, padding="same", **options)(x)
     if pool:
         x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
-    x = BatchNormalization(momentum=TRAINED_BN_MOMENTUM, epsilon=1e-5, name=f"{name}_bn")(x)
+    momentum = net.batch_norm_momentum
+    x = BatchNormalization(momentum=momentum, epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -140,7 +141,7 @@ NETWORKS = (
         macs=379,
         paper="https://myrtle.ai/how-to-train-your-resnet/",
         min_size=8,
-        body=NetworkBody(_resnet9, head_bias=False),
+        body=NetworkBody(_resnet9, ("width", "batch_norm_momentum"), head_bias=False),
         learning_rate=4e-3,
     ),
     ModelSpec(
@@ -162,7 +163,9 @@ NETWORKS = (
         macs=25,
         paper="https://pythonprogramming.net/convolutional-neural-network-deep-learning-python-tensorflow-keras/",
         min_size=_CNN_MIN_SIZE,
-        body=NetworkBody(_cnn, sigmoid_if_binary=True),
+        body=NetworkBody(
+            _cnn, ("conv_layers", "layer_size", "dense_layers"), sigmoid_if_binary=True
+        ),
         learning_rate=2e-3,
     ),
     ModelSpec(

@@ -10,6 +10,7 @@ Images enter as uint8[N,H,W,C] and are transposed once; everything after that is
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -224,7 +225,36 @@ class _Emitter:
         name = f"{layer.name}/{kind}" if value == layer.name else layer.name
         if kind in ("relu", "relu6"):
             return self._relu(value, name, 6.0 if kind == "relu6" else None)
-        raise ModelError(f"layer {layer.name}: activation {kind} has no ONNX form here")
+        if kind in ("sigmoid", "softplus"):
+            return self._node(kind.capitalize(), name, value)
+        if kind == "silu":
+            return self._node("Mul", name, value, self._node("Sigmoid", f"{name}/sigmoid", value))
+        if kind == "tanh":  # 2 sigmoid(2 x) - 1
+            two, one = self._array("two", 2.0), self._array("one", 1.0)
+            double = self._node("Mul", f"{name}/double", value, two)
+            factor = self._node("Sigmoid", f"{name}/sigmoid", double)
+            return self._node("Sub", name, self._node("Mul", f"{name}/twice", factor, two), one)
+        raise ModelError(
+            f"layer {layer.name}: activation {kind} has no ONNX form here; these have: relu, "
+            "relu6, sigmoid, silu, softplus, tanh"
+        )
+
+    def _emit_multiply(self, layer: Any, *values: str) -> str:
+        return self._in_pairs("Mul", layer, values)
+
+    def _in_pairs(self, op: str, layer: Any, values: Sequence[str]) -> str:
+        """The last of the nodes has the layer's name."""
+        result, last = values[0], len(values) - 1
+        for number, value in enumerate(values[1:], 1):
+            name = layer.name if number == last else f"{layer.name}/{number}"
+            result = self._node(op, name, result, value)
+        return result
+
+    def _emit_leakyrelu(self, layer: Any, value: str) -> str:
+        slope = self._array(f"{layer.name}/slope", layer.negative_slope)
+        return self._node(
+            "Max", layer.name, value, self._node("Mul", f"{layer.name}/low", value, slope)
+        )
 
     def _emit_maxpooling2d(self, layer: Any, value: str) -> str:
         if value in self._convolutions and self._uses[id(layer.output)] == 1:
@@ -268,14 +298,12 @@ class _Emitter:
         return self._node("Concat", layer.name, *values, axis=1)
 
     def _emit_add(self, layer: Any, *values: str) -> str:
-        if len(values) != 2:
-            raise ModelError(f"layer {layer.name}: only two values are added")
-        return self._node("Add", layer.name, *values)
+        return self._in_pairs("Add", layer, values)
 
     def _emit_dropout(self, layer: Any, value: str) -> str:
         return self._node("Identity", layer.name, value)
 
-    _emit_spatialdropout2d = _emit_dropout
+    _emit_spatialdropout2d = _emit_identity = _emit_dropout
 
     def _emit_dense(self, layer: Any, value: str) -> str:
         weights = layer.get_weights()

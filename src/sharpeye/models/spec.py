@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from sharpeye.models.weights.keras_downloads import RemoteWeights
 
 if TYPE_CHECKING:
     import keras
+
+_BATCH_NORM_KNOB = "batch_norm_momentum"
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class NetworkBody:
     Attributes:
         build: makes features float[N,D] from scaled images float[N,H,W,C]; `NetConfig` sets its
             parameters. Raises UsageError if H or W is too small.
+        knobs: the keys of `[net]` that this network has beside those of all networks.
         head_bias: whether the last layer has a bias.
         sigmoid_if_binary: whether two classes have one output unit, as with a sigmoid.
     """
 
     build: Callable[[Any, NetConfig], Any]
+    knobs: tuple[str, ...] = ()
     head_bias: bool = True
     sigmoid_if_binary: bool = False
 
@@ -91,6 +95,21 @@ class ModelSpec:
     map_layers: tuple[str, ...] = ()
     min_size: int = 32
     learning_rate: float = 2e-3
+
+    @property
+    def net_knobs(self) -> tuple[str, ...]:
+        """The keys of `[net]` that have an effect when the network is trained from scratch."""
+        own = self.body.knobs if self.body else (_BATCH_NORM_KNOB,)
+        return (*own, "dropout", "color", "scaling", "init_stddev")
+
+    def require_net_knobs(self, keys: Iterable[str]) -> None:
+        """Raise UsageError if one of the dotted keys is a knob that the network lacks."""
+        known = [f"net.{name}" for name in self.net_knobs]
+        missing = [key for key in keys if key.startswith("net.") and key not in known]
+        if missing:
+            raise UsageError(
+                f"{self.name} has the knobs {', '.join(known)}. Received: {', '.join(missing)}"
+            )
 
     def require_size(self, side: int) -> None:
         """Raise UsageError if images with this shorter side are too small for the model."""

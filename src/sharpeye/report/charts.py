@@ -134,5 +134,28 @@ def solver_chart(fits: Sequence[SolverFit]) -> str:
     return svg.chart("Log loss of each fit by its L2 strength", bottom, *parts)
 
 
+def rate_chart(rates: Floats, losses: Floats, suggested: float) -> str:
+    """The loss against the learning rate, with a line at the suggested rate.
+
+    Args:
+        rates: float[N], ascending, above 0.
+        losses: float[N], finite; values far above the first one are cut off.
+    """
+    top, bottom = 34, 270
+    low, high = math.floor(math.log10(rates[0])), math.ceil(math.log10(rates[-1]))
+    ticks = [10.0**power for power in range(low, high + 1)]
+    x_scale = svg.logarithmic(ticks[0], ticks[-1], LEFT, end=WIDTH - RIGHT)
+    x = Axis(x_scale, ticks, _power, "learning rate")
+    y_ticks = svg.round_ticks(float(losses.min()), float(min(losses.max(), 2 * losses[0])))
+    y_scale = svg.linear(y_ticks[0], y_ticks[-1], bottom, end=top)
+    y = Axis(y_scale, y_ticks, "{:.4g}".format, "loss of a step, smoothed")
+    points = [(x(rate), y(loss)) for rate, loss in zip(rates, losses, strict=True)]
+    line = svg.clipped(svg.series("s0", points), top, bottom)
+    mark = svg.upright(x(suggested), top, bottom, title=f"suggested: {suggested:.2g}")
+    note = svg.small_text(x(suggested), top - 8, f"suggested: {suggested:.2g}", anchor="middle")
+    label = "The loss of steps with a rising learning rate"
+    return svg.chart(label, bottom, svg.y_axis(y), svg.x_axis(x, bottom), line, mark, note)
+
+
 def _power(value: float) -> str:
     return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPT)

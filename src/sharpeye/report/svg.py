@@ -13,6 +13,11 @@ from sharpeye.core.formatting import NBSP
 
 # Units of the drawings, which the page scales to its width, and the margins of the plots in them.
 WIDTH, LEFT, RIGHT = 440, 66, 20
+_STYLE = (
+    "<style>svg{background:#fff;font:13px sans-serif;fill:#333}.axis{stroke:#666}"
+    ".grid{stroke:#ddd}.series polyline{fill:none;stroke:#2a6fb0;stroke-width:2}"
+    ".turn{stroke:#b04a2a;stroke-width:1.5;stroke-dasharray:4 4}</style>"
+)
 Scale = Callable[[float], float]
 Format = Callable[[float], str]
 Point = tuple[float, float]
@@ -37,6 +42,12 @@ def chart(label: str, bottom: float, *parts: str) -> str:
         f'<svg class="chart" viewBox="0 0 {WIDTH} {bottom + 50}" role="img"'
         f' aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )
+
+
+def document(drawing: str) -> str:
+    """A drawing of `chart` as an SVG file, which has the colours of a page in light."""
+    begin = '<svg xmlns="http://www.w3.org/2000/svg" '
+    return f"{drawing.replace('<svg ', begin, 1).replace('>', f'>{_STYLE}', 1)}\n"
 
 
 def x_axis(x: Axis, bottom: float) -> str:

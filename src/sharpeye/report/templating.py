@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sharpeye.core.formatting import percent
+from sharpeye.core.formatting import duration, percent
 from sharpeye.core.terminal import show
 from sharpeye.errors import MissingExtra
 from sharpeye.report import wording
@@ -27,8 +27,8 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    texts = (wording.interval, wording.decimal, wording.compact, wording.plural, wording.duration)
-    environment.filters |= {function.__name__: function for function in (percent, *texts)}
+    texts = (wording.interval, wording.decimal, wording.compact, wording.plural)
+    environment.filters |= {function.__name__: function for function in (duration, percent, *texts)}
     return environment.get_template(template).render(context)
 
 

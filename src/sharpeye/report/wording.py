@@ -60,19 +60,6 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count:,}{NBSP}{noun if count == 1 else nouns or noun + 's'}"
 
 
-def duration(seconds: Any) -> str:
-    """ "0.42 s", "12 s", "3 min 20 s", "1 h 5 min"."""
-    amount = number(seconds)
-    if not math.isfinite(amount):
-        return MISSING
-    if amount < 120:
-        return f"{amount:.2g}{NBSP}s" if amount < 10 else f"{amount:.0f}{NBSP}s"
-    minutes, rest = divmod(round(amount), 60)
-    if minutes < 60:
-        return f"{minutes}{NBSP}min {rest}{NBSP}s"
-    return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
-
-
 def headline(metrics: Mapping[str, Any]) -> str:
     """The headline of a page, from the entry of a split in `metrics.json`."""
     count, accuracy = metrics["count"], number(metrics["accuracy"])

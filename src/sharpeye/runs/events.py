@@ -42,6 +42,7 @@ class EventWriter:
 
     Args:
         folder: the folder, which is created for a new event file.
+        suffix: the end of the file's name.
 
     Raises:
         ValueError: (by every method with a step) the step is negative or above 2**63 - 1.
@@ -49,13 +50,13 @@ class EventWriter:
         MissingExtra: TensorBoard is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suffix: str = "") -> None:
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2
         except ImportError:
             raise MissingExtra("tensorboard", "train", "TensorBoard event files") from None
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        self.path = storage.make_folder(folder) / _file_name()
+        self.path = storage.make_folder(folder) / f"{_file_name()}{suffix}"
         with storage.os_errors_at(self.path):
             self._file = self.path.open("xb")
         self._write(file_version="brain.Event:2")

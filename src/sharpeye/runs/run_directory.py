@@ -24,7 +24,7 @@ from sharpeye.errors import ConfigError, DataError, one_line
 from sharpeye.runs import layout
 from sharpeye.runs.run_folder import IfExists, RunFolder
 
-_MAX_LABELS_BYTES = 16 * 2**20
+MAX_LABELS_BYTES = 16 * 2**20
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
 # The columns of tables that are read again.
 _COLUMNS = {
@@ -84,6 +84,7 @@ class RunWriter(ResultWriter):
 
     Attributes:
         keep: whether the files stay if the run fails.
+        unproven: how the model file differs from training, see `mark_unproven`; else empty.
         resumed: whether the directory holds the files of an unfinished run.
     """
 
@@ -91,11 +92,19 @@ class RunWriter(ResultWriter):
         self._folder = RunFolder(path, if_exists)
         super().__init__(self._folder.path)
         self.keep = self.resumed = if_exists == "resume"
+        self.unproven = ""
+        if self.resumed:
+            self.file(layout.UNPROVEN).unlink(missing_ok=True)
 
     @property
     def final_path(self) -> Path:
         """The directory's name when the run is finished, for messages and commands."""
         return self._folder.final_path
+
+    def mark_unproven(self, reason: str) -> None:
+        """Keep all files of a run whose model file is not proven; the run is not finished."""
+        self.write_text(layout.UNPROVEN, f"{reason}\n")
+        self.keep, self.unproven = True, reason
 
     def __enter__(self) -> "RunWriter":
         return self
@@ -104,7 +113,7 @@ class RunWriter(ResultWriter):
         self, kind: type[BaseException] | None, error: BaseException | None, *_: object
     ) -> None:
         hidden = self.path
-        self._folder.release(success=kind is None, keep=self.keep)
+        self._folder.release(success=kind is None and not self.unproven, keep=self.keep)
         self.path = self.final_path
         if hidden != self.path:
             rename_in_error(error, self.path, hidden)
@@ -157,7 +166,7 @@ class Run:
         """Class names; the index is the class index. DataError as `metrics`."""
         file = self.require_file(layout.LABELS)
         with _damage_as_data_error(file):
-            text = read_regular_file(file, _MAX_LABELS_BYTES).decode("utf-8")
+            text = read_regular_file(file, MAX_LABELS_BYTES).decode("utf-8")
         return tuple(text.split("\n")[:-1])
 
     def table(self, name: str) -> list[dict[str, str]]:

@@ -210,6 +210,8 @@ def _state(path: Path) -> Literal["free", "unfinished", "complete", "foreign"]:
         return "complete"
     if _foreign_files(path):
         return "foreign"
+    if layout.UNPROVEN in names:
+        return "unfinished"
     checkpoints = path / layout.CHECKPOINTS
     return "unfinished" if checkpoints.is_dir() and any(checkpoints.iterdir()) else "free"
 

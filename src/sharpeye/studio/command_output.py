@@ -1,11 +1,19 @@
 """Read the standard error of a SharpEye command: progress records, messages, an error."""
 
+from types import NoneType
 from typing import Any
 
 from sharpeye.core.safe_parse import parse_json
 
 _MAX_MESSAGES = 200
-_RECORD_FIELDS: dict[str, Any] = {"stage": str, "done": int, "total": int, "seconds": (int, float)}
+_RECORD_FIELDS: dict[str, Any] = {
+    "stage": str,
+    "done": int,
+    "total": int,
+    "seconds": (int, float),
+    "per_second": (int, float, NoneType),
+    "left": (int, float, NoneType),
+}
 
 
 class CommandOutput:
@@ -22,7 +30,6 @@ class CommandOutput:
         self.messages: list[str] = []
         self.error = ""
         self._unfinished_line = b""
-        self._stage_begin: dict[str, Any] | None = None  # The first record of the current stage.
         self._latest: dict[str, Any] | None = None
 
     def feed(self, data: bytes) -> None:
@@ -38,35 +45,20 @@ class CommandOutput:
 
     def to_dict(self) -> dict[str, Any]:
         """`stage`, `done`, `total`, `left` (seconds of this stage, or None) and `messages`."""
-        latest = self._latest or {"stage": "", "done": 0, "total": 0}
-        return {
-            "stage": latest["stage"],
-            "done": latest["done"],
-            "total": latest["total"],
-            "left": self._seconds_left(),
-            "messages": list(self.messages),
-        }
+        latest = self._latest or {"stage": "", "done": 0, "total": 0, "left": None}
+        progress = {name: latest[name] for name in ("stage", "done", "total", "left")}
+        return progress | {"messages": list(self.messages)}
 
     def _parse_line(self, data: bytes) -> None:
         line = data.decode("utf-8", "replace").strip()
         record = _progress_record(line)
         if record is not None:
-            if self._latest is None or record["stage"] != self._latest["stage"]:
-                self._stage_begin = record
             self._latest = record
         elif line.startswith("error: "):
             self.error = line.removeprefix("error: ")
         elif line:
             self.messages.append(line)
             del self.messages[:-_MAX_MESSAGES]
-
-    def _seconds_left(self) -> float | None:
-        """Seconds until the end of this stage, extrapolated from its average speed."""
-        first, latest = self._stage_begin, self._latest
-        if first is None or latest is None or latest["done"] <= first["done"]:
-            return None
-        speed = (latest["seconds"] - first["seconds"]) / (latest["done"] - first["done"])
-        return round(float(speed * (latest["total"] - latest["done"])), 1)
 
 
 def _progress_record(line: str) -> dict[str, Any] | None:

@@ -61,6 +61,9 @@ def main() -> int:
 def _export(format_name: str, folder: Path, file: Path) -> None:
     try:
         write, open_exported = get_format(format_name).functions()
+        # TensorFlow writes modules into the folder of temporary files, and deletes them, but not
+        # what Python would compile of them.
+        sys.dont_write_bytecode = True
         raw = json.loads((folder / _SOURCE).read_text(encoding="utf-8"))
         source = ExportSource(
             Path(raw["network"]), parse_manifest(raw["manifest"], _SOURCE), raw["title"]

@@ -62,15 +62,24 @@ def write_openvino(source: ExportSource, file: Path) -> dict[str, Any]:
 
 
 def open_openvino(file: Path) -> PredictFunction:
-    """Open it with OpenVINO's runtime."""
+    """Open it with OpenVINO's runtime, to compute in float32."""
+    return _open_openvino(file, {"INFERENCE_PRECISION_HINT": "f32"})[0]
+
+
+def open_openvino_by_default(file: Path) -> tuple[PredictFunction, str]:
+    """Open it as OpenVINO does by default, and the type that it then computes in on this processor:
+    `f32`, or `bf16` or `f16` where the processor has instructions for it.
+    """
+    return _open_openvino(file, {})
+
+
+def _open_openvino(file: Path, settings: dict[str, str]) -> tuple[PredictFunction, str]:
     import openvino
 
-    # By default, some processors would compute with 16 bits.
-    exact = {"INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino.Core().compile_model(file, "CPU", exact)
+    model = openvino.Core().compile_model(file, "CPU", settings)
 
     def predict(pixels: Any) -> dict[str, Any]:
         outputs = model(pixels)
         return {port.get_any_name(): np.array(outputs[port]) for port in model.outputs}
 
-    return predict
+    return predict, str(model.get_property("INFERENCE_PRECISION_HINT").to_string())

@@ -168,6 +168,18 @@ def _rectifier(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
     return GraphDefValue(graph.emit(_RECTIFIERS[bounds], node.name, x.node), x.layout)
 
 
+def _sigmoid(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    x = graph.final_value(node)
+    return GraphDefValue(graph.emit("Sigmoid", node.name, x.node), x.layout)
+
+
+def _maximum(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    first, second = (graph.final_value(node, index) for index in (0, 1))
+    if first.layout != second.layout:
+        node.fail(f"values of the layouts {first.layout} and {second.layout} are not compared")
+    return GraphDefValue(graph.emit("Maximum", node.name, first.node, second.node), first.layout)
+
+
 def _mean(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
     x, axes, keepdims = graph.final_value(node), node.attributes.get("axes", (2, 3)), True
     if node.op == "ReduceMean":
@@ -230,6 +242,8 @@ RULES: dict[str, Callable[[GraphDefTranslation, OnnxNode], GraphDefValue]] = {
     **dict.fromkeys(_POOLS, _pool),
     "Pad": _pad,
     **dict.fromkeys(("Relu", "Clip"), _rectifier),
+    "Sigmoid": _sigmoid,
+    "Max": _maximum,
     **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), _mean),
     "Concat": _concat,
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze"), _flatten),

@@ -117,9 +117,9 @@ def _softmax(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     return KerasValue(graph.layer("Softmax", node, tensor, axis=axis))
 
 
-def _softplus(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+def _activation(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     x = graph.value(node)
-    tensor = graph.layer("Activation", node, x.tensor, activation="softplus")
+    tensor = graph.layer("Activation", node, x.tensor, activation=node.op.lower())
     return replace(x, tensor=tensor)
 
 
@@ -283,7 +283,7 @@ RULES: dict[str, Callable[[KerasTranslation, OnnxNode], KerasValue]] = {
     "Reshape": _reshape,
     "Slice": _slice,
     "Softmax": _softmax,
-    "Softplus": _softplus,
+    **dict.fromkeys(("Sigmoid", "Softplus"), _activation),
     "Sqrt": _sqrt,
     "Transpose": _transpose,
 }

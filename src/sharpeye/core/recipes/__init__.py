@@ -1,8 +1,10 @@
 """Named configurations: `sharpeye train DIR --config catsdogs-2019`."""
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
+from sharpeye.core.config import Config, load_toml
 from sharpeye.errors import ConfigError, near_match
 
 _FOLDER = Path(__file__).parent
@@ -16,6 +18,17 @@ def list_recipes() -> dict[str, str]:
         comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
         purposes[file.stem] = " ".join(line.removeprefix("#").strip() for line in comment)
     return purposes
+
+
+def load_configs(files: Iterable[Path], base: Config) -> Config:
+    """Read files and recipes over `base`, one after the other: of two values the later counts.
+
+    Raises:
+        ConfigError: one is not there, or not valid.
+    """
+    for file in files:
+        base = load_toml(find_config(file), base)
+    return base
 
 
 def find_config(path: Path) -> Path:

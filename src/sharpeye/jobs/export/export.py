@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from sharpeye.artefact.parity import (
 )
 from sharpeye.artefact.quantize import quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
-from sharpeye.core.arrays import Pixels
+from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.atomic_folder import atomic_files, atomic_folder
+from sharpeye.core.formatting import plain_percent
 from sharpeye.core.paths import user_path
 from sharpeye.core.storage import scratch_folder, sha256_file, write_text
 from sharpeye.core.types import Sample
@@ -282,6 +284,8 @@ class _Exporter:
         )
         proof = {"pictures": len(pixels), "batches": list(BATCH_SIZES)}
         proof |= compare_outputs(outputs, expected, failure)
+        if request.format.name == "openvino":
+            proof["by_default"] = _compare_by_default(main, inputs, expected)
         if predict is not None and self._takes_any_size:
             proof["any_size_max_difference"] = self._compare_any_size(predict, failure)
         return details, proof
@@ -295,6 +299,33 @@ class _Exporter:
             differences.append(max_difference([probs], expected))
             check_limit(PARITY_LIMIT, differences[-1], f"{failure}: a probability differs")
         return max(differences)
+
+
+def _compare_by_default(
+    file: Path, pixels: Pixels, expected: Mapping[str, Floats]
+) -> dict[str, Any]:
+    """How an OpenVINO model answers where no precision is asked for, which no limit holds."""
+    from sharpeye.artefact.export.onnx_formats import open_openvino_by_default
+
+    predict, precision = open_openvino_by_default(file)
+    outputs = predict(pixels)
+    equal = outputs["probs"].argmax(axis=1) == expected["probs"].argmax(axis=1)
+    result = {
+        "precision": precision,
+        "max_difference": max_difference([outputs["probs"]], expected["probs"]),
+        "top1_agreement": float(equal.mean()),
+    }
+    if "box" in expected:
+        result["max_box_difference"] = max_difference([outputs["box"]], expected["box"])
+    if precision != "f32":
+        log.info(
+            "by default OpenVINO computes in %s on this processor: a probability then differs by "
+            "up to %.2g, and %s of the first answers are the same; predict.py asks for f32",
+            precision,
+            result["max_difference"],
+            plain_percent(result["top1_agreement"]),
+        )
+    return result
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -42,8 +42,11 @@ class ExportRequest:
         return () if self.is_bundle else (LABELS_FILE, EXPORT_MANIFEST, *self.format.snippets)
 
     def companion_name(self, plain: str) -> str:
-        """The file name of a companion: beside a named file, it begins with that name."""
-        return f"{self.output.stem}.{plain}" if self.is_file else plain
+        """The file name of a companion: beside a named file, it begins with that name.
+
+        With its suffix: `model.onnx` and `model.tflite` may lie side by side.
+        """
+        return f"{self.output.name}.{plain}" if self.is_file else plain
 
     @property
     def companion_names(self) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.config import Config
@@ -16,7 +18,7 @@ from sharpeye.errors import DivergedError
 from sharpeye.jobs.sweep.plan import Plan, short_key
 from sharpeye.jobs.sweep.plan_text import plan_command
 from sharpeye.jobs.sweep.study import Study
-from sharpeye.jobs.sweep.worker import TRIALS, WEIGHTS
+from sharpeye.jobs.sweep.worker import TRIALS
 from sharpeye.report.sweep_charts import Knob, TrialRow
 from sharpeye.report.sweep_page import SweepData, render_sweep
 from sharpeye.runs import layout, provenance
@@ -68,7 +70,7 @@ class Leaderboard:
         # A trial that was queued when the rows were read may already have weights.
         ended = {row.name for row in self.rows if row.state not in ("running", "waiting")}
         for name in ended.difference(best):
-            (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / TRIALS / name / layout.CHECKPOINTS, ignore_errors=True)
         self._write_table()
         data = SweepData(
             title=dataset_name(locate(plan.base, plan.base.data.folder)),
@@ -77,7 +79,7 @@ class Leaderboard:
             knobs=_knobs(plan),
             share=plan.rank_by == "accuracy",
             notes=notes,
-            commands=_commands(plan, self.folder, tested),
+            commands=_commands(plan, self.folder, best, tested=tested),
             tested=tested,
         )
         write_text(self.folder / layout.REPORT, render_sweep(data))
@@ -148,7 +150,9 @@ def _knobs(plan: Plan) -> list[Knob]:
     ]
 
 
-def _commands(plan: Plan, folder: Path, tested: bool) -> list[tuple[str, str]]:
+def _commands(
+    plan: Plan, folder: Path, best: Sequence[str], *, tested: bool
+) -> list[tuple[str, str]]:
     train = command_line("sharpeye", "train", "--config", folder / WINNER)
     predict = command_line("sharpeye", "predict", folder / BEST, "PICTURE")
     curves = command_line("tensorboard", "--logdir", folder / layout.TENSORBOARD)
@@ -156,6 +160,11 @@ def _commands(plan: Plan, folder: Path, tested: bool) -> list[tuple[str, str]]:
         ("Ask the best one about an image", predict)
         if tested
         else ("Train the best one, and test it", train),
+        *(("Make a run of a kept trial", _resume(folder, name)) for name in best[:1]),
         ("Compare all curves", curves),
         ("Run the same sweep again", plan_command(plan, folder.with_name(f"{folder.name}-2"))),
     ]
+
+
+def _resume(folder: Path, trial: str) -> str:
+    return command_line("sharpeye", "train", "--resume", "--output", folder / TRIALS / trial)

@@ -16,6 +16,7 @@ Params = dict[str, Value]
 MAX_TRIALS = 10_000
 RANKS = ("loss", "accuracy")
 _MAX_NAME_CHARACTERS = 120
+_NEVER_SWEPT = {"data.folder", "split.seed"}
 # A common tutorial named the 27 networks of its grid by these knobs.
 _CNN_KNOBS = ("net.conv_layers", "net.layer_size", "net.dense_layers")
 
@@ -118,12 +119,15 @@ def make_plan(
     checked_grid = {full_key(key): _check_values(base, key, grid[key]) for key in grid}
     checked_ranges = {full_key(key): _check_range(base, key, ranges[key]) for key in ranges}
     swept = {*checked_grid, *checked_ranges}
-    refused = (checked_grid.keys() & checked_ranges.keys()) | ({"data.folder"} & swept)
+    refused = (checked_grid.keys() & checked_ranges.keys()) | (_NEVER_SWEPT & swept)
     if refused or len(swept) < len(grid) + len(ranges):
         received = ", ".join(sorted(refused)) or ", ".join([*grid, *ranges])
         raise UsageError(
-            f"each knob can be swept once, and data.folder not at all. Received: {received}"
+            f"each knob can be swept once, and {' and '.join(sorted(_NEVER_SWEPT))} not at all. "
+            f"Received: {received}"
         )
+    if "seed" in swept:  # Trials on other images could not be compared.
+        base = base.replace({"split.seed": base.split_seed})
     plan = Plan(base, checked_grid, checked_ranges, trials, prune, rank_by)
     low = {key: limits.low for key, limits in plan.ranges.items()}
     high = {key: limits.high for key, limits in plan.ranges.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.config import Config, load_toml
+from sharpeye.core.config import Config, changed_knobs, load_toml
 from sharpeye.core.config_paths import (
     locate,
     on_folder,
@@ -17,6 +17,7 @@ from sharpeye.core.config_paths import (
 )
 from sharpeye.core.formatting import plain_percent
 from sharpeye.core.inference import available_cores
+from sharpeye.core.own_code import allow_own_code
 from sharpeye.core.paths import command_line, require_outside, user_path
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
@@ -32,8 +33,9 @@ from sharpeye.jobs.sweep.leaderboard import (
 from sharpeye.jobs.sweep.plan import Plan, Range, Value, make_plan
 from sharpeye.jobs.sweep.plan_text import differences, plan_to_toml, read_plan
 from sharpeye.jobs.sweep.study import QUEUE_LOCK, STUDY, Study
-from sharpeye.jobs.sweep.worker import PLAN, TRIALS, load_arrays
+from sharpeye.jobs.sweep.worker import PLAN, TRIALS
 from sharpeye.jobs.sweep.worker_pool import WorkerPool
+from sharpeye.jobs.train.load_arrays import load_arrays
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.jobs.train.unused_knobs import explain_unused
 from sharpeye.models.registry import get_spec
@@ -133,6 +135,7 @@ def sweep(
         )
     _require_amounts(workers, keep, time_limit)
     _require_scratch(plan)
+    _require_net_knobs(plan)
     _warn_of_unused(plan)
     if output is None and not (resume or overwrite):
         folder = _first_usable(folder, plan)
@@ -183,6 +186,7 @@ def _base_config(
     changes = {key.replace("__", "."): value for key, value in knobs.items()}
     if model is not None or config is None:
         changes["model.name"] = model or DEFAULT_MODEL
+    changes |= allow_own_code(changes)
     base = config or Config()
     base = base if data is None else on_folder(base, str(data))
     return remember_current_folder(with_typed_paths(base, changes))
@@ -221,6 +225,16 @@ def _require_scratch(plan: Plan) -> None:
                     f"a sweep trains networks from scratch, and {name} would begin with weights "
                     f"({weights}); add --set model.weights=none, or take --model {DEFAULT_MODEL}"
                 )
+
+
+def _require_net_knobs(plan: Plan) -> None:
+    """Reject knobs of `[net]`, swept or fixed, that none of the networks has."""
+    names = plan.grid.get("model.name", (plan.base.model.name,))
+    specs = [get_spec(str(name)) for name in names]
+    known = {f"net.{knob}" for spec in specs for knob in spec.net_knobs}
+    missing = [key for key in (*plan.keys, *changed_knobs(plan.base)) if key not in known]
+    for spec in specs:
+        spec.require_net_knobs(missing)
 
 
 def _warn_of_unused(plan: Plan) -> None:

@@ -14,30 +14,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sharpeye.core.config import Config
-from sharpeye.core.inference import available_cores
 from sharpeye.core.processes import run_child
-from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder, os_errors_at
-from sharpeye.core.types import SampleSet
-from sharpeye.data.digest import add_digests
-from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
-from sharpeye.images.decode_limits import configured_limits, use_limits
 from sharpeye.jobs.sweep.plan import short_key
 from sharpeye.jobs.sweep.plan_text import read_plan
 from sharpeye.jobs.sweep.study import RunningTrial, Study
-from sharpeye.jobs.train.extend import load_dataset
-from sharpeye.jobs.train.network_on_pixels import input_spec
-from sharpeye.jobs.train.split_dataset import split_dataset
+from sharpeye.jobs.train.earlier_weights import find_initial_weights
+from sharpeye.jobs.train.load_arrays import load_arrays
+from sharpeye.jobs.train.resolve import resolve
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import EpochCallback, EpochRow, FittedNetwork
-from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
+from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.run_directory import ResultWriter
 
-PLAN, TRIALS, WEIGHTS = "sweep.toml", "trials", "weights.npz"
+PLAN, TRIALS = "sweep.toml", "trials"
 _METRICS = ("validation_log_loss", "validation_accuracy")
 
 TrainNetwork = Callable[[Config, EpochCallback], FittedNetwork]
@@ -45,23 +39,6 @@ TrainNetwork = Callable[[Config, EpochCallback], FittedNetwork]
 
 class _TrialPruned(Exception):
     """Ends a trial whose results are poor compared with the others."""
-
-
-def load_arrays(
-    config: Config, progress: StageProgress | None = None
-) -> tuple[SampleSet, TrainingArrays]:
-    """Scan, decode (or read from the cache) and split the images of a resolved configuration.
-
-    Raises:
-        DataError: no such folder, or too few images.
-    """
-    with use_limits(configured_limits(config.images)):
-        samples = add_digests(load_dataset(config).samples, available_cores())
-        spec = input_spec(config, samples.bit_depth)
-        decoded = load_pixels(samples.samples, spec, progress=of_stage(progress, "pictures"))
-    samples = split_dataset(samples, decoded.rejected, config)
-    boxes = config.task == "localize"
-    return samples, build_arrays(samples, decoded.pixels, decoded.indices, spec=spec, boxes=boxes)
 
 
 def run_trials(folder: Path, worker: int = 0, train: TrainNetwork | None = None) -> None:
@@ -88,8 +65,11 @@ def _run_trial(folder: Path, study: Study, running: RunningTrial, *, train: Trai
     with EventWriter(events_folder) as events:
         recorder = _TrialRecorder(study, running, trial_folder, events=events)
         try:
-            network = train(study.plan.base.replace(running.params), recorder.record_epoch)
-            network.save(trial_folder.file(WEIGHTS))
+            config = study.plan.base.replace(running.params)
+            network = train(config, recorder.record_epoch)
+            # The folder is that of a stopped run, which `train --resume` finishes.
+            network.save_checkpoint(trial_folder.file(layout.CHECKPOINTS))
+            trial_folder.write_text(layout.CONFIG, resolve(config).to_toml())
         except _TrialPruned:
             recorder.finish(success=True)
             study.prune(running)
@@ -146,11 +126,14 @@ class _NetworkTrainer:
 
     def __call__(self, config: Config, on_epoch: EpochCallback) -> FittedNetwork:
         # The arrays depend on these settings; all others affect only training.
-        key = (config.seed, config.data, config.split, config.model, config.net.color)
+        config = resolve(config)
+        split = (config.split_seed, config.data, config.split)
+        key = (*split, config.model, config.net.color, config.distill)
         if self._arrays is None or self._key != key:
             self._key, self._arrays = key, load_arrays(config)[1]
         spec = get_spec(config.model.name)
-        return fit_from_scratch(spec, config, self._arrays, on_epoch=on_epoch)
+        initial = find_initial_weights(config)
+        return fit_from_scratch(spec, config, self._arrays, on_epoch=on_epoch, initial=initial)
 
 
 def _empty_folder(folder: Path) -> Path:

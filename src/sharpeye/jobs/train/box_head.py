@@ -53,6 +53,7 @@ def add_box_head(
             trained.backbone,
             arrays,
             on_epoch=progress_log.epoch,
+            on_images=progress_log.trained_images,
             checkpoints=checkpoints,
             resume=run_dir.resumed,
         )
@@ -90,6 +91,7 @@ def fit_box_head(
         augment=AugmentConfig(flip=False, shift=0),  # The views replace it.
         time_limit=0.0,
         patience=0,
+        keep_checkpoints=0,
     )
     return fit_network(build, arrays, settings, **options)
 

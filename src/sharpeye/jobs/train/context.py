@@ -2,9 +2,10 @@
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from sharpeye.core.arrays import Floats
 from sharpeye.core.config import Config
@@ -13,7 +14,15 @@ from sharpeye.core.progress import Progress, StageProgress, of_stage
 from sharpeye.core.types import Sample, SampleSet, Split
 from sharpeye.jobs.train.box_scores import BoxScores
 from sharpeye.learn.heads.head import FittedHead
-from sharpeye.runs.run_directory import RunWriter
+from sharpeye.runs.run_directory import Run, RunWriter
+
+
+@runtime_checkable
+class EpochObserver(Protocol):
+    """An object of the caller that is told of each epoch."""
+
+    def on_epoch_end(self, metrics: Mapping[str, Any]) -> None:
+        """Called with the epoch's row of `history.csv`; an exception ends the training."""
 
 
 class StageClock:
@@ -36,12 +45,18 @@ class StageClock:
 
 @dataclass(frozen=True)
 class TrainContext:
-    """The resolved configuration, the run directory, and the receivers of progress and times."""
+    """The resolved configuration, the run directory, and the receivers of progress and times.
+
+    `earlier` is the finished run whose epochs go on, if there is one; `observers` are told of each
+    epoch.
+    """
 
     config: Config
     run_dir: RunWriter
     progress: StageProgress | None = None
     clock: StageClock = field(default_factory=StageClock)
+    earlier: Run | None = None
+    observers: Sequence[EpochObserver] = ()
 
     def progress_of(self, stage: str) -> Progress | None:
         return of_stage(self.progress, stage)

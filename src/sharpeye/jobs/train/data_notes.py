@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sharpeye.core.config import Config, SplitConfig
+from sharpeye.core.formatting import counted
 from sharpeye.core.types import MAX_BIT_DEPTH, Sample, SampleSet
 from sharpeye.data.digest import label_conflicts, leaks
 from sharpeye.data.name_typos import find_name_typos
@@ -54,10 +55,8 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
             f"{first_two}; copies are kept in one split."
         )
     if samples.rejected:
-        notes.append(
-            f"{len(samples.rejected)} files were left out, such as {samples.rejected[0].path}: "
-            f"{samples.rejected[0].reason}."
-        )
+        left_out, files = samples.rejected[0], counted(len(samples.rejected), "file")
+        notes.append(f"{files} left out, such as {left_out.path}: {left_out.reason}.")
     if many > 1.5 * few:
         rarest = min(counts, key=lambda label: counts[label])
         effect = (

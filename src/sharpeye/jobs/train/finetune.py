@@ -52,7 +52,7 @@ def fine_tune(
 
     Returns:
         the fine-tuned model if validation improved (log loss; of a localizer, both losses as
-        `Loss.validation_loss` weighs them), else `trained` with a note.
+        `Loss.monitored` weighs them), else `trained` with a note.
     """
     config, run_dir = context.config, context.run_dir
     size, localizes = trained.backbone.input, config.task == "localize"
@@ -63,7 +63,8 @@ def fine_tune(
         config, "finetune", stage="fine-tune", label_smoothing=0.0, augment=augment
     )
     checkpoints = run_dir.file(layout.CHECKPOINTS)
-    trained = replace(trained, temporary_paths=(*trained.temporary_paths, checkpoints))
+    if not config.train.keep_checkpoints:
+        trained = replace(trained, temporary_paths=(*trained.temporary_paths, checkpoints))
     with ProgressLog(
         context, stage="fine-tune", epochs=config.finetune.epochs, history=trained.head.history
     ) as progress_log:
@@ -80,6 +81,7 @@ def fine_tune(
                 checkpoints=checkpoints,
                 resume=run_dir.resumed,
                 on_epoch=progress_log.epoch,
+                on_images=progress_log.trained_images,
             )
         except DivergedError as error:
             log.warning("fine-tuning is dropped: %s", error)
@@ -98,7 +100,10 @@ def fine_tune(
         return replace(trained, head=frozen_head, notes=(*trained.notes, note))
     note = f"Fine-tuning helped: {change}."
     log.info(note)
-    written = write_network(run_dir, network, trained.backbone.name, size=size)
+    temperature = head.final_head.temperature
+    written = write_network(
+        run_dir, network, trained.backbone.name, size=size, temperature=temperature
+    )
     written["temporary_paths"] += trained.temporary_paths
     return TrainedModel(
         samples=trained.samples,
@@ -124,7 +129,7 @@ def _validation_loss(
         return loss
     overlaps = iou(boxes["validation"], arrays.boxes["validation"])
     both = Loss(settings, (arrays.input.height, arrays.input.width))
-    return both.validation_loss(loss, float(overlaps.mean()))
+    return both.monitored(loss, float(overlaps.mean()))
 
 
 def _build(

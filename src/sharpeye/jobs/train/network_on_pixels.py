@@ -1,5 +1,7 @@
 """Train a network on pixels from random weights, and split it into a backbone and a head."""
 
+import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,12 @@ from sharpeye.data.pixels import DecodedImages
 from sharpeye.errors import DivergedError
 from sharpeye.jobs.train.box_scores import BoxScores, score_boxes
 from sharpeye.jobs.train.context import TrainContext, TrainedModel
+from sharpeye.jobs.train.distill import with_teacher
+from sharpeye.jobs.train.earlier_weights import (
+    find_initial_weights,
+    history_of_run,
+    weights_of_run,
+)
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.learn.heads.head import FittedHead, Head
 from sharpeye.learn.heads.temperature import fit_temperature
@@ -24,9 +32,15 @@ from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
+from sharpeye.learn.ood.detector import MAX_IMAGES
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
+
+log = logging.getLogger(__name__)
+
+# What follows a training and does not depend on the number of images: exports, proof, report.
+_SECONDS_AFTER = 8.0
 
 
 def input_spec(config: Config, bit_depth: int) -> InputSpec:
@@ -58,22 +72,35 @@ def fit_network_on_pixels(
     spec, size = get_spec(config.model.name), input_spec(config, samples.bit_depth)
     localizes = config.task == "localize"
     arrays = build_arrays(samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes)
+    if config.distill.teacher:
+        teacher_progress = context.progress_of("teacher")
+        arrays = with_teacher(arrays, samples, config, progress=teacher_progress)
+        context.clock.lap("teacher")
     epochs = 0 if config.train.time_limit else config.train.epochs
-    with ProgressLog(context, stage="train", epochs=epochs) as progress_log:
+    initial, earlier = find_initial_weights(config), []
+    if context.earlier:
+        initial, earlier = weights_of_run(context.earlier.path), history_of_run(context.earlier)
+    with ProgressLog(context, stage="train", epochs=epochs, history=earlier) as progress_log:
         progress_log.images(arrays)
         try:
             network = fit_from_scratch(
                 spec,
                 config,
                 arrays,
+                other_seconds=context.clock.total + _SECONDS_AFTER,
+                predictions_after=_predictions_after(arrays),
+                initial=initial,
+                earlier=earlier,
                 checkpoints=run_dir.file(layout.CHECKPOINTS),
                 resume=run_dir.resumed,
                 on_epoch=progress_log.epoch,
+                on_images=progress_log.trained_images,
             )
-        except DivergedError:
-            run_dir.keep = False
-            raise
+        except DivergedError as error:
+            raise _with_history(run_dir, error) from None
         context.clock.lap("training")
+        best, held_out = network.best_row["epoch"], len(samples) - len(arrays.indices["train"])
+        log.info("epoch %d is kept; %d held-out images are predicted", best, held_out)
         head, probs, boxes, box_scores = calibrate(network, arrays)
         context.clock.lap("answers")
         graph = network.engine.graph()
@@ -85,8 +112,29 @@ def fit_network_on_pixels(
         probs=probs,
         boxes=boxes,
         box_scores=box_scores,
-        **write_network(run_dir, network, spec.name, size=size),
+        **write_network(
+            run_dir, network, spec.name, size=size, temperature=head.final_head.temperature
+        ),
     )
+
+
+def _with_history(run_dir: RunWriter, error: DivergedError) -> DivergedError:
+    """Keep what shows how a training diverged, but nothing that could go on; returns the error."""
+    shutil.rmtree(run_dir.file(layout.CHECKPOINTS), ignore_errors=True)
+    run_dir.keep = run_dir.file(layout.HISTORY).exists()
+    if not run_dir.keep:
+        return error
+    return DivergedError(f"{error}; the epochs before are in {run_dir.path / layout.HISTORY}")
+
+
+def _predictions_after(arrays: TrainingArrays) -> int:
+    """How many predictions follow the training, in such as are made in batches of decoded images.
+
+    The held-out images are predicted so. For the out-of-distribution detector up to `MAX_IMAGES` of
+    each split are decoded and predicted one by one, which takes about twice as long.
+    """
+    held_out = len(arrays.indices["validation"]) + len(arrays.indices["test"])
+    return held_out + sum(2 * min(MAX_IMAGES, len(indices)) for indices in arrays.indices.values())
 
 
 def calibrate(
@@ -137,20 +185,30 @@ def onecycle_settings(config: Config, section: str, *, stage: str, **changes: An
 
 
 def write_network(
-    run_dir: RunWriter, network: FittedNetwork, name: str, *, size: InputSpec
+    run_dir: RunWriter, network: FittedNetwork, name: str, *, size: InputSpec, temperature: float
 ) -> dict[str, Any]:
     """Write `model.keras`, and its features as the backbone under the head.
 
+    Args:
+        temperature: divides the logits.
+
     Returns the resulting attributes of a `TrainedModel`; raises as `write_onnx`.
     """
+    from sharpeye.models.plain_network import to_plain_network
+
     file = run_dir.file(f"{TEMPORARY_PREFIX}features.onnx")
     backbone = write_features(network, name, size, file=file)
     with atomic_path(run_dir.file(layout.KERAS_MODEL)) as temporary:
-        network.model.save(temporary)
+        to_plain_network(network.model, temperature).save(temporary)
+    checkpoints = run_dir.file(layout.CHECKPOINTS)
+    if network.last_state:
+        network.engine.restore(network.last_state)
+        with atomic_path(run_dir.file(layout.LAST_KERAS_MODEL)) as temporary:
+            to_plain_network(network.engine.inference_model, temperature).save(temporary)
     return {
         "backbone": backbone,
         "backbone_trained": True,
-        "temporary_paths": (file, run_dir.file(layout.CHECKPOINTS)),
+        "temporary_paths": (file, *([] if network.last_state else [checkpoints])),
     }
 
 

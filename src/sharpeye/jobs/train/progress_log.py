@@ -34,13 +34,18 @@ class ProgressLog:
         self, context: TrainContext, *, stage: str, epochs: int, history: Sequence[EpochRow] = ()
     ) -> None:
         self._run_dir, self._progress, self._epochs = context.run_dir, context.progress, epochs
+        self._observers = context.observers
         file = self._run_dir.file(layout.HISTORY)
         earlier = read_table(file) if self._run_dir.resumed and file.exists() else []
         self._history: list[EpochRow] = [*history]
         self._history += [row for row in earlier if row.get("stage") == stage]
         folder = self._run_dir.file(layout.TENSORBOARD)
-        self._train = EventWriter(folder / "train")
-        self._validation = EventWriter(folder / "validation")
+        # A resumed stage writes its curves anew: points after the last checkpoint come once more.
+        for file in folder.glob(f"*/*.{stage}"):
+            file.unlink()
+        self._train = EventWriter(folder / "train", f".{stage}")
+        self._validation = EventWriter(folder / "validation", f".{stage}")
+        self._has_earlier_points = False
 
     def images(self, arrays: TrainingArrays) -> None:
         """Show some training images as input to the network."""
@@ -54,6 +59,11 @@ class ProgressLog:
         """Show the network, as a serialized TensorFlow GraphDef."""
         self._train.graph(graph_def)
 
+    def trained_images(self, done: int, total: int) -> None:
+        """Report how many of the images of all epochs were trained on."""
+        if self._progress:
+            self._progress("training", done, total)
+
     def epoch(self, row: EpochRow) -> None:
         """Record an epoch. A run with a checkpoint keeps its files when it is stopped."""
         number = int(row["epoch"])
@@ -63,15 +73,14 @@ class ProgressLog:
             for earlier in self._history
             if earlier.get("stage") != row["stage"] or int(earlier.get("epoch") or 0) < number
         ]
+        if not self._has_earlier_points:
+            for earlier in self._history:
+                if earlier.get("stage") == row["stage"]:
+                    self._add_points(earlier)
+            self._has_earlier_points = True
         self._history.append(row)
         self._run_dir.write_history(self._history)
-        train = {name: float(row[name]) for name in _CURVES if name in row}
-        names = [name for name in train if f"validation_{name}" in row]
-        validation = {name: float(row[f"validation_{name}"]) for name in names}
-        # TensorBoard shows the curves of a box head separately from those of a whole network.
-        tag = "box" if row["stage"] == "box" else "epoch"
-        for writer, values in ((self._train, train), (self._validation, validation)):
-            writer.scalars({f"{tag}/{name}": value for name, value in values.items()}, number)
+        train, validation = self._add_points(row)
         log.info(
             "epoch %d%s: %s; validation: %s; %.1f s",
             number,
@@ -80,9 +89,22 @@ class ProgressLog:
             _format(validation),
             row["seconds"],
         )
-        if self._progress:
-            self._progress("epochs", number, self._epochs)
+        for observer in self._observers:
+            observer.on_epoch_end(row)
         self._run_dir.keep |= self._run_dir.file(layout.CHECKPOINTS).exists()
+
+    def _add_points(self, row: EpochRow) -> tuple[dict[str, float], dict[str, float]]:
+        """Add an epoch to the curves; returns its values of the training and of the validation."""
+        missing = (None, "")  # an empty cell of a resumed history
+        train = {name: float(row[name]) for name in _CURVES if row.get(name) not in missing}
+        names = [name for name in train if row.get(f"validation_{name}") not in missing]
+        validation = {name: float(row[f"validation_{name}"]) for name in names}
+        # TensorBoard shows the curves of a box head separately from those of a whole network.
+        tag = "box" if row["stage"] == "box" else "epoch"
+        for writer, values in ((self._train, train), (self._validation, validation)):
+            points = {f"{tag}/{name}": value for name, value in values.items()}
+            writer.scalars(points, int(row["epoch"]))
+        return train, validation
 
     def __enter__(self) -> "ProgressLog":
         return self

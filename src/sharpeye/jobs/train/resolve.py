@@ -3,13 +3,16 @@
 import logging
 from pathlib import Path
 
-from sharpeye.core.config import Config, load_toml
+from sharpeye.core.config import Config, changed_knobs, load_toml
 from sharpeye.core.config_paths import remember_current_folder
 from sharpeye.core.knobs import iter_knobs, literal
+from sharpeye.core.own_code import is_own_code, load_function
 from sharpeye.errors import UsageError
+from sharpeye.jobs.train.earlier_weights import with_initial_weights
 from sharpeye.learn.nets.from_scratch import peak_learning_rate
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
+from sharpeye.runs.run_directory import Run
 from sharpeye.runs.run_folder import require_unfinished
 
 log = logging.getLogger(__name__)
@@ -21,6 +24,7 @@ def resolve(config: Config) -> Config:
     Raises:
         UsageError: no such model, or contradictory settings.
     """
+    config = _with_code(with_initial_weights(config))
     spec = get_spec(config.model.name)
     weights = config.model.weights
     if weights == "auto":
@@ -34,7 +38,8 @@ def resolve(config: Config) -> Config:
     if fit == "auto":
         fit = "stretch" if config.task == "localize" else "pad"
     config = remember_current_folder(config)
-    config = config.replace({"model.name": spec.name, "model.weights": weights, "model.fit": fit})
+    name = config.model.name if is_own_code(config.model.name) else spec.name
+    config = config.replace({"model.name": name, "model.weights": weights, "model.fit": fit})
     if config.task == "localize" and config.model.int8:
         raise UsageError(
             "model.int8 must be false where boxes are learned: their edges lose too much with 8 "
@@ -44,18 +49,68 @@ def resolve(config: Config) -> Config:
         raise UsageError("--fine-tune needs pretrained weights; --epochs says how long to train")
     if not config.from_scratch:
         return config
+    spec.require_net_knobs(changed_knobs(config))
     if config.model.int8 and spec.imagenet is None:
         log.info("int8 gains little on a network as small as %s", spec.name)
     return config.replace({"train.learning_rate": peak_learning_rate(spec, config)})
 
 
+def _with_code(config: Config) -> Config:
+    """The configuration with the digests of the own code that it names.
+
+    Raises:
+        UsageError: the code has changed since the configuration was written, cannot be loaded, or
+            was not named by the user.
+    """
+    if is_own_code(config.model.name):
+        _, digest = load_function(config.model.name, "--model")
+        config = _with_digest(config, "model.code_sha256", digest)
+    if config.augment.function:
+        _, digest = load_function(config.augment.function, "--augment")
+        config = _with_digest(config, "augment.function_sha256", digest)
+    return config
+
+
+def _with_digest(config: Config, key: str, digest: str) -> Config:
+    recorded = next(str(value) for name, _, value in iter_knobs(config) if name == key)
+    if recorded not in ("", digest):
+        raise UsageError(
+            f"the own code has changed since the configuration was written: {key} is "
+            f"{recorded[:12]}..., and the file's is {digest[:12]}...; to use the new code, add "
+            f"--set {key}=''"
+        )
+    return config.replace({key: digest})
+
+
 def require_same(folder: Path, config: Config) -> None:
-    """Raise UsageError if a run would be resumed with another configuration.
+    """Raise UsageError if an unfinished run would be resumed with another configuration.
 
     Raises:
         UsageError: there is no unfinished run, or its settings differ.
     """
     require_unfinished(folder)
+    _require_same_knobs(folder, config)
+
+
+def require_longer(run: Run, config: Config) -> None:
+    """Raise UsageError unless the configuration is that of a finished run, but for more epochs."""
+    begun = run.config
+    if not begun.from_scratch:
+        raise UsageError(
+            f"{run.path} is finished, and more epochs would not change it: its network was not "
+            "trained from scratch"
+        )
+    done = sum(row["stage"] == "train" for row in run.table(layout.HISTORY))
+    if config.train.epochs <= done:
+        raise UsageError(
+            f"{run.path} is finished, after {done} epochs; to go on, give more: "
+            f"--epochs {2 * done}. Received: {config.train.epochs}"
+        )
+    same = {"train.epochs": begun.train.epochs, "train.time_limit": begun.train.time_limit}
+    _require_same_knobs(run.path, config.replace(same))
+
+
+def _require_same_knobs(folder: Path, config: Config) -> None:
     begun = load_toml(folder / layout.CONFIG)
     for (key, _, old), (_, _, new) in zip(iter_knobs(begun), iter_knobs(config), strict=True):
         # Version 0.1 did not record where relative paths begin.

@@ -46,7 +46,7 @@ class RunSummary:
     Attributes:
         title: the name of the data folder.
         notes: sentences to show first.
-        parity: from `verify_artefact`.
+        parity: from `verify_artefact`; empty if it failed.
         comparison: comparison with the extended run; None if there is none.
     """
 
@@ -138,20 +138,23 @@ def _run_details(context: TrainContext, summary: RunSummary) -> list[tuple[str, 
     return [
         ("Data", f"{len(samples):,} images in {len(samples.class_names)} classes"),
         *([("Added", f"{extension.folder}, to {extension.run}")] if extension else []),
-        ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
+        ("Model", f"{manifest.model}, {spec.width} x {spec.height} px, {spec.fit}"),
         ("Learned", _trained_parts(context, summary.trained)),
         ("Made", f"{manifest.created.replace('T', ' ').replace('Z', ' UTC')}"),
         ("Took", f"{context.clock.total:.1f} s on {provenance.machine()}"),
         ("Seed", str(config.seed)),
-        (
-            "Model file proven equal",
-            f"{parity['pictures']} images, largest difference {parity['max_difference']:.1g}",
-        ),
+        ("Model file proven equal", _proof(parity)),
         *([("Weights", RANDOM_WEIGHTS)] if config.model.weights == "random" else []),
         *([("Weights", f"int8, {int8['int8_bytes'] / 1e6:.1f} MB; {drop}")] if int8 else []),
         ("Temperature", f"{manifest.calibration['temperature']:.2f}"),
         ("SharpEye", manifest.versions["sharpeye"]),
     ]
+
+
+def _proof(parity: Mapping[str, Any]) -> str:
+    if not parity:
+        return "no: see above"
+    return f"{parity['pictures']} images, largest difference {parity['max_difference']:.1g}"
 
 
 def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
@@ -169,9 +172,12 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
 
 def _commands(run_dir: RunWriter) -> list[tuple[str, str]]:
     run = run_dir.final_path
-    return [
+    uses = [
         ("Ask it about an image or a folder", command_line("sharpeye", "predict", run, "PICTURE")),
         ("Test it on other labelled images", command_line("sharpeye", "evaluate", run, "FOLDER")),
+    ]
+    return [
+        *([] if run_dir.unproven else uses),
         ("See the curves", command_line("tensorboard", "--logdir", run / layout.TENSORBOARD)),
         (
             "Train again with the same settings",

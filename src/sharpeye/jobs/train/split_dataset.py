@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sharpeye.core.config import Config
-from sharpeye.core.formatting import name_list
+from sharpeye.core.formatting import counted, name_list
 from sharpeye.core.tables import read_table
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.duplicate_groups import find_duplicate_groups
@@ -82,7 +82,7 @@ def _require_usable(samples: SampleSet, config: Config) -> None:
     first = f"{samples.rejected[0].path}: {samples.rejected[0].reason}" if samples.rejected else ""
     if samples.rejected and config.data.strict:
         raise DataError(
-            f"{len(samples.rejected)} files cannot be used, and --strict was given; "
+            f"{counted(len(samples.rejected), 'file')} cannot be used, and --strict was given; "
             f"the first is {first}; quarantine.csv has them all"
         )
     if len(samples.class_names) < 2:
@@ -99,15 +99,16 @@ def _require_usable(samples: SampleSet, config: Config) -> None:
 
 def _split(samples: SampleSet, config: Config) -> SampleSet:
     shares = fractions_to_split(samples, config.split.validation, config.split.test)
+    shares = replace(shares, fold=config.split.fold)
     drop_small = config.data.drop_small
     if config.split.rule == "path":
         rule: SplitRule = PathRule(config.data.folder, shares)
         return assign_splits(samples, shares, rule, drop_small=drop_small)
-    cache = SplitCache(config.seed, shares)
+    cache = SplitCache(config.split_seed, shares)
     cached = cache.read()
     # An earlier run's split is the same on every machine; this machine's cache is not.
     known = {} if samples.pinned else cached
-    rule = ContentRule(config.seed, shares)
+    rule = ContentRule(config.split_seed, shares)
     if config.split.near_duplicates:
         duplicates = find_duplicate_groups([sample for sample in samples if sample.row is None])
         samples = replace(samples, near_duplicates=duplicates.groups, blank=duplicates.blank)

@@ -1,7 +1,8 @@
 """Train a model: a folder of images becomes a run directory."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,27 +12,33 @@ from sharpeye.artefact.parity import bundle_record
 from sharpeye.core.config import Config
 from sharpeye.core.config_paths import features_path, locate, on_folder, with_typed_paths
 from sharpeye.core.inference import available_cores
-from sharpeye.core.paths import require_outside, user_path
+from sharpeye.core.own_code import allow_own_code, is_own_code, short_name
+from sharpeye.core.paths import command_line, require_outside, user_path
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
 from sharpeye.data.pixels import load_pixels
 from sharpeye.data.summary import dataset_name
-from sharpeye.errors import GateError, UsageError
+from sharpeye.errors import GateError, ModelError, UsageError
 from sharpeye.images.decode_limits import configured_limits, use_limits
 from sharpeye.jobs.train.box_head import add_box_head
-from sharpeye.jobs.train.context import StageClock, TrainContext, TrainedModel
+from sharpeye.jobs.train.context import EpochObserver, StageClock, TrainContext, TrainedModel
 from sharpeye.jobs.train.data_notes import data_notes, log_notes
+from sharpeye.jobs.train.distill import open_teacher
+from sharpeye.jobs.train.earlier_weights import find_initial_weights
 from sharpeye.jobs.train.extend import ExtendedData, extended_config, load_dataset
 from sharpeye.jobs.train.finetune import fine_tune
 from sharpeye.jobs.train.head_on_features import fit_head_on_features
+from sharpeye.jobs.train.learning_check import learning_notes
 from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
 from sharpeye.jobs.train.network_on_pixels import fit_network_on_pixels, input_spec
 from sharpeye.jobs.train.ood import fit_and_test_ood
-from sharpeye.jobs.train.resolve import require_same, resolve
+from sharpeye.jobs.train.own_network_check import check_own_network
+from sharpeye.jobs.train.resolve import require_longer, require_same, resolve
 from sharpeye.jobs.train.results import RunSummary, write_results
 from sharpeye.jobs.train.split_dataset import split_dataset
+from sharpeye.jobs.train.trackers import report_scores, require_tracker, tracking
 from sharpeye.jobs.train.unused_knobs import unused_knobs
 from sharpeye.jobs.train.write_artefact import (
     WrittenModel,
@@ -62,7 +69,8 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: StageProgress | None = None,
-    callbacks: Sequence[StepCallback] = (),
+    callbacks: Sequence[StepCallback | EpochObserver] = (),
+    track: str | None = None,
     **knobs: Any,
 ) -> Run:
     """Train a classifier or a localizer on a folder of images.
@@ -71,7 +79,8 @@ def train(
         data: a folder with one sub-folder of images per class, or with `train/ val/ test/`.
         add: an earlier run, to which the images in `data` are added; it is not changed. Its
             configuration is used, except for the given knobs.
-        model: a name that `sharpeye models` lists; by default the configuration's.
+        model: a name that `sharpeye models` lists, or own code, see docs/training.md; by default
+            the configuration's.
         output: the run directory, which must be free: it does not exist, is empty, or has what a
             run left that ended before its first checkpoint. By default `runs/<data>-<model>`,
             numbered if it is not free.
@@ -79,10 +88,14 @@ def train(
             locate the earlier images.
         min_accuracy: the test accuracy, 0..1, below which GateError is raised after all files are
             written.
-        resume: continue the unfinished run in `output`, whose configuration must be the same.
+        resume: continue the unfinished run in `output`, whose configuration must be the same; or a
+            finished one of a network from scratch, with more epochs, which replaces it at the end.
         overwrite: replace the run in `output`; a finished one when the new one is complete.
         progress: called with (stage, done, total).
-        callbacks: called at the steps of a head that is fitted by gradient descent.
+        callbacks: objects with `on_epoch_end(metrics)`, which is called with each epoch's row of
+            `history.csv`; and functions that are called at the steps of a head that is fitted by
+            gradient descent.
+        track: `mlflow`, `wandb` or `trackio`: the tracker that is told of the epochs and scores.
         knobs: changes by dotted key, with `__` for the dot: `head__views=4`, `seed=1`.
 
     Returns:
@@ -92,15 +105,70 @@ def train(
         SharpEyeError: see `sharpeye.errors` for all kinds with their exit codes.
     """
     clock = StageClock()
-    changes = {key.replace("__", "."): value for key, value in knobs.items()}
-    if model is not None:
-        changes["model.name"] = model
+    _require_sense(resume=resume, overwrite=overwrite, min_accuracy=min_accuracy, track=track)
+    config = _resolved(data, config, knobs, add=add, model=model)
+    folder = run_folder(output, config)
+    earlier_run = _earlier_run(folder, config) if resume else None
+    if not resume:
+        _require_outside_of_images(folder, config)
+    _check_before_reading(config)
+    limits = configured_limits(config.images)
+    with use_limits(limits):
+        dataset = load_dataset(config)
+    clock.lap("scan")
+    if_exists = _if_exists(
+        output, resume=resume and not earlier_run, overwrite=overwrite or bool(earlier_run)
+    )
+    observers = [c for c in callbacks if isinstance(c, EpochObserver)]
+    with contextlib.ExitStack() as stack:
+        if track:
+            tracker = stack.enter_context(tracking(track, folder.name, config))
+            observers.append(tracker)
+        stack.enter_context(use_limits(limits))
+        run_dir = stack.enter_context(RunWriter(folder, if_exists=if_exists))
+        run_dir.write_text(layout.CONFIG, config.to_toml())
+        context = TrainContext(config, run_dir, progress, clock, earlier_run, observers)
+        if config.from_scratch:
+            trained = _train_network(context, dataset.samples)
+        else:
+            steps = [c for c in callbacks if not isinstance(c, EpochObserver)]
+            trained = _train_head(context, dataset.samples, steps)
+        run_dir.write_history(trained.head.history)
+        _write_run(context, dataset, trained)
+    _require_proven(run_dir)
+    run = Run(run_dir.path)
+    if track:
+        report_scores(tracker, run.metrics)
+    _require_accuracy(run, min_accuracy)
+    return run
+
+
+def _require_sense(
+    *, resume: bool, overwrite: bool, min_accuracy: float | None, track: str | None
+) -> None:
     if resume and overwrite:
         raise UsageError(
             "--resume goes on with a run and --overwrite begins anew; give one of them"
         )
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"the least accuracy must be from 0 to 1. Received: {min_accuracy}")
+    if track:
+        require_tracker(track)
+
+
+def _resolved(
+    data: str | Path,
+    config: Config | None,
+    knobs: Mapping[str, Any],
+    *,
+    add: str | Path | Run | None,
+    model: str | None,
+) -> Config:
+    """The configuration that a call of `train` means."""
+    changes = {key.replace("__", "."): value for key, value in knobs.items()}
+    if model is not None:
+        changes["model.name"] = model
+    changes |= allow_own_code(changes)
     if add is None:
         config = with_typed_paths(on_folder(config or Config(), str(data)), changes)
     else:
@@ -108,43 +176,70 @@ def train(
         config = extended_config(
             with_typed_paths(config or earlier.config, changes), earlier, str(data)
         )
-    config = resolve(config)
-    folder = run_folder(output, config)
-    if resume:
-        require_same(folder, config)
-    else:
-        _require_outside_of_images(folder, config)
+    return resolve(config)
+
+
+def _earlier_run(folder: Path, config: Config) -> Run | None:
+    """The finished run that goes on with more epochs; None if an unfinished one is resumed."""
+    if (folder / layout.BUNDLE).is_file():
+        run = Run(folder)
+        require_longer(run, config)
+        return run
+    require_same(folder, config)
+    return None
+
+
+def _check_before_reading(config: Config) -> None:
+    """Check what can be checked before any image is read."""
+    find_initial_weights(config)
+    check_own_network(config)
+    if config.from_scratch and config.distill.teacher:
+        open_teacher(config)
     for sentence in unused_knobs(config):
         log.warning("%s", sentence)
-    limits = configured_limits(config.images)
-    with use_limits(limits):
-        dataset = load_dataset(config)
-    clock.lap("scan")
-    if_exists = _if_exists(output, resume=resume, overwrite=overwrite)
-    with use_limits(limits), RunWriter(folder, if_exists=if_exists) as run_dir:
-        run_dir.write_text(layout.CONFIG, config.to_toml())
-        context = TrainContext(config, run_dir, progress, clock)
-        if config.from_scratch:
-            trained = _train_network(context, dataset.samples)
-        else:
-            trained = _train_head(context, dataset.samples, callbacks)
-        run_dir.write_history(trained.head.history)
-        ood = fit_and_test_ood(trained, config)
-        clock.lap("unknown")
-        written = write_artefact(context, trained, ood)
-        clock.lap("write")
+
+
+def _write_run(context: TrainContext, dataset: ExtendedData, trained: TrainedModel) -> None:
+    """Write the model file, compare it with the training, and write the report."""
+    config, clock, run_dir = context.config, context.clock, context.run_dir
+    # A head on a frozen network takes a second or two from here on, a network longer.
+    level = logging.INFO if config.from_scratch else logging.DEBUG
+    log.log(level, "the out-of-distribution detector is fitted")
+    ood = fit_and_test_ood(trained, config)
+    clock.lap("unknown")
+    log.log(level, "the model file is written, and compared with the training")
+    written = write_artefact(context, trained, ood)
+    clock.lap("write")
+    try:
         parity = verify_artefact(trained, written)
-        clock.lap("verify")
-        _report(context, dataset, trained, written=written, parity=parity)
+    except ModelError as error:  # What was trained is not lost: see `_require_proven`.
+        parity = {}
+        run_dir.mark_unproven(str(error))
+    clock.lap("verify")
+    log.log(level, "the report is written")
+    _report(context, dataset, trained, written=written, parity=parity)
+    if not run_dir.unproven:
         trained.remove_temporary_paths()
-    run = Run(run_dir.path)
+
+
+def _require_accuracy(run: Run, min_accuracy: float | None) -> None:
     accuracy = run.metrics["test"]["accuracy"]
     if min_accuracy is not None and accuracy < min_accuracy:
         raise GateError(
             f"test accuracy {accuracy:.4f} is below the {min_accuracy:g} that was asked; "
             f"the run is in {run.path}, its report shows the mistakes"
         )
-    return run
+
+
+def _require_proven(run_dir: RunWriter) -> None:
+    """Raise ModelError if the model file of the written run is not proven."""
+    if run_dir.unproven:
+        again = command_line("sharpeye", "train", "--resume", "--output", run_dir.path)
+        raise ModelError(
+            f"{run_dir.unproven}; weights, history and report are kept in {run_dir.path}, without "
+            f"{layout.BUNDLE}, so that no program takes the model for a proven one. To write and "
+            f"prove it again: {again}"
+        )
 
 
 def run_folder(output: str | Path | None, config: Config) -> Path:
@@ -152,7 +247,10 @@ def run_folder(output: str | Path | None, config: Config) -> Path:
     if output is not None:
         return user_path(output)
     images = locate(config, config.data.folder)
-    return folder_of_runs(images) / f"{dataset_name(images)}-{config.model.name}"
+    name = config.model.name
+    if is_own_code(name):
+        name = short_name(name).replace(".py:", "-").replace(":", "-")
+    return folder_of_runs(images) / f"{dataset_name(images)}-{name}"
 
 
 def _if_exists(output: str | Path | None, *, resume: bool, overwrite: bool) -> IfExists:
@@ -215,11 +313,17 @@ def _train_network(context: TrainContext, samples: SampleSet) -> TrainedModel:
     pixels = load_pixels(samples.samples, input_spec(config, samples.bit_depth), progress=progress)
     clock.lap("pictures")
     samples = split_dataset(samples, pixels.rejected, config, run_dir=context.run_dir)
-    log.info("%d images in %d classes", len(samples), len(samples.class_names))
+    boxes = sum(sample.box is not None for sample in samples)
+    with_boxes = f", {boxes} with a box" if config.task == "localize" else ""
+    log.info("%d images in %d classes%s", len(samples), len(samples.class_names), with_boxes)
     notes = data_notes(samples, config)
     log_notes(notes)
     clock.lap("split")
-    return replace(fit_network_on_pixels(context, samples, pixels), notes=notes)
+    trained = fit_network_on_pixels(context, samples, pixels)
+    learning = learning_notes(trained.head.history, samples, config)
+    for note in learning:
+        log.warning("%s", note)
+    return replace(trained, notes=(*learning, *notes))
 
 
 def _report(
@@ -230,12 +334,17 @@ def _report(
     written: WrittenModel,
     parity: dict[str, Any],
 ) -> None:
-    """Evaluate the model on the held-out images, and write the report, the card and the record."""
+    """Evaluate the model on the held-out images, and write the report, the card and the record.
+
+    Without a proof, card and record are missing.
+    """
     config, run_dir = context.config, context.run_dir
     validation, test = (evaluate_split(trained, written, s) for s in ("validation", "test"))
     heat_maps = mistake_heat_maps(Model(written.model), test, config.report.max_pictures)
     context.clock.lap("explain")
     comparison, notes = None, (*dataset.notes, *trained.notes)
+    if run_dir.unproven:
+        notes = (f"Do not use this model: {run_dir.unproven}.", *notes)
     if dataset.extension is not None:
         comparison = Comparison(dataset.extension, dataset.earlier, test, trained.feature_counts)
         if comparison.worse:
@@ -254,6 +363,8 @@ def _report(
         comparison=comparison,
     )
     metrics = write_results(context, summary)
+    if run_dir.unproven:
+        return
     manifest = written.model.manifest
     run_dir.write_text(layout.CARD, render_model_card(manifest, metrics, summary.title))
     # `bundle.json` marks the run as complete, so it comes last.

@@ -2,23 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 
-from sharpeye.core.config import Config
-from sharpeye.core.knobs import iter_knobs
+from sharpeye.core.config import Config, changed_knobs
 
 # How the options of `sharpeye train` are typed.
 _OPTIONS = {
     "train.epochs": "--epochs",
+    "train.batch_size": "--batch-size",
+    "train.learning_rate": "--learning-rate",
     "train.time_limit": "--time-limit",
     "finetune.epochs": "--fine-tune",
     "head.views": "--views",
     "data.box_choice": "--box-choice",
-}
-# Networks that alone have a knob.
-_NETWORKS = {
-    "net.conv_layers": "cnn",
-    "net.layer_size": "cnn",
-    "net.dense_layers": "cnn",
-    "net.width": "resnet_cifar",
+    "distill.teacher": "--teacher",
 }
 _BOX_HEAD = {"box_views", "epochs", "batch_size", "learning_rate"}
 _FROZEN = (
@@ -30,14 +25,7 @@ _SCRATCH = "{model} is trained from scratch; --weights imagenet fits a head on a
 
 def unused_knobs(config: Config) -> list[str]:
     """A sentence for each reason for which changed knobs of a resolved configuration are unused."""
-    changed = [
-        key
-        for (key, _, value), (_, _, default) in zip(
-            iter_knobs(config), iter_knobs(Config()), strict=True
-        )
-        if value != default
-    ]
-    return explain_unused(config, changed)
+    return explain_unused(config, changed_knobs(config))
 
 
 def explain_unused(config: Config, keys: Iterable[str]) -> list[str]:
@@ -78,8 +66,6 @@ def _reasons_from_scratch(config: Config, key: str) -> Iterator[str]:
         yield _SCRATCH
     if section == "localize" and config.task == "localize" and name in _BOX_HEAD:
         yield _SCRATCH
-    if _NETWORKS.get(key, config.model.name) != config.model.name:
-        yield f"{{model}} has no such layers; --model {_NETWORKS[key]} has"
 
 
 def _reasons_pretrained(config: Config, key: str) -> Iterator[str]:
@@ -91,7 +77,7 @@ def _reasons_pretrained(config: Config, key: str) -> Iterator[str]:
             yield "fine-tuning has settings of its own: finetune.*"
         if section == "net" and name not in ("dropout", "init_stddev"):
             yield _FROZEN
-    elif section in ("train", "augment", "net"):
+    elif section in ("train", "augment", "net", "distill"):
         yield _FROZEN
     elif section == "finetune":
         yield "--fine-tune N uses it"

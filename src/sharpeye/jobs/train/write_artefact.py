@@ -132,7 +132,7 @@ def evaluate_split(trained: TrainedModel, written: WrittenModel, split: Split) -
 
 def _manifest(trained: TrainedModel, config: Config, ood: OodResult) -> Manifest:
     backbone = trained.backbone
-    pretrained = get_spec(backbone.name).imagenet
+    pretrained = get_spec(config.model.name).imagenet
     licenses = {
         "imagenet": pretrained.license if pretrained else "",
         "none": "none: all were learned from these images",

@@ -90,11 +90,22 @@ def square_root(features: Floats) -> npt.NDArray[np.float32]:
     return np.sqrt(smooth) - np.float32(SQUARE_ROOT_AT_ZERO)
 
 
+# Of the effective number of images of a class.
+_BETA = 0.999
+
+
 def class_weights(targets: Ints, classes: int, balance: str) -> npt.NDArray[np.float64]:
-    """float64[N]: sample weights that give each class the same total; 1 for `none`."""
+    """float64[N]: sample weights of mean 1. They give each class the same total; with `effective` a
+    total by the effective number of its images (Cui et al. 2019, arXiv:1901.05555, beta 0.999);
+    all are 1 for `none`.
+    """
     if balance == "none":
         return np.ones(len(targets))
     counts = np.bincount(targets, minlength=classes)
+    if balance == "effective":
+        effective = (1 - _BETA ** np.maximum(counts, 1)) / (1 - _BETA)
+        by_image = (1 / effective)[targets]
+        return np.asarray(by_image / by_image.mean())
     weights: npt.NDArray[np.float64] = (len(targets) / classes / np.maximum(counts, 1))[targets]
     return weights
 

@@ -16,7 +16,9 @@ import numpy.typing as npt
 from sharpeye.core.arrays import Floats
 from sharpeye.core.config import AugmentConfig
 from sharpeye.errors import ConfigError
-from sharpeye.learn.nets.box_augment import Draws, clip_boxes, draw_holes, draw_moves, move_boxes
+from sharpeye.learn.nets.box_augment import Draws, clip_boxes, draw_moves, move_boxes
+from sharpeye.learn.nets.policies import draw_policy
+from sharpeye.learn.nets.rectangles import draw_erased, draw_pasted, draw_squares
 
 Tensor = Any  # of Keras' backend
 
@@ -24,11 +26,13 @@ Tensor = Any  # of Keras' backend
 # a fixed bank, which gives a million different noise images. The number of rows is a power of two,
 # so that every odd step visits all of them.
 _NOISE_ROWS = 1024
+_FACTORS = ("brightness", "contrast", "saturation", "sharpness")
 
 
 class Augmentation:
-    """The changes of a configuration, in this order: flip; rotation and zoom about the centre;
-    shift; brightness and noise; cutout; mixup.
+    """The changes of a configuration, in this order: flip; shear, rotation and zoom about the
+    centre; shift; brightness, contrast, saturation, hue, sharpness, fewer levels, inverted levels,
+    stretched contrast, and noise; cutout and erased rectangles; mixup or CutMix.
 
     Pixels that move in from outside are reflected at the border, without repeating the edge. With
     boxes they get the value `fill`: a reflected object would be a second one.
@@ -62,41 +66,80 @@ class Augmentation:
             angle: float32[count], degrees, counterclockwise.
             zoom: float32[count], above 1 enlarges. Log-uniform between 1 / (1 + z) and 1 + z, so
                 that enlarging and reducing by the same factor are equally likely.
-            brightness: float32[count], factor of the grey levels, uniform.
+            brightness, contrast, saturation: float32[count], factors, uniform.
+            hue: float32[count], degrees, uniform.
             noise: int32[count,3], start, step and sign, see `pixel_augment.add_noise`.
-            cutout: int32[count,2], row and column of the centre, uniform over the image.
+            cutout, erase: int32[count,4], rectangles, see `rectangles.py`.
             mixup: float32[count], the image's share, 0.5..1: the larger part of a
-                Beta(alpha, alpha).
+                Beta(alpha, alpha); 1 where CutMix mixes.
+            cutmix: int32[count,4], the rectangle that the previous image gives; empty where mixup
+                mixes. cutmix_share: float32[count], the share of the image outside of it.
+
+            A policy adds its own, see `draw_policy`.
 
         Raises:
-            ConfigError: mixup is active, and there are boxes.
+            ConfigError: mixup or CutMix is active, and there are boxes.
         """
         config, size = self._config, self._size
+        policy = (
+            None if config.policy == "none" else draw_policy(config, count, size, random=random)
+        )
         if boxes is None:
-            draws = self._draw_moves(count, random)
-        elif config.mixup:
-            raise ConfigError(f"augment.mixup must be 0 with boxes. Received: {config.mixup}")
+            draws = self._draw_moves(count, random, policy)
         else:
-            draws = draw_moves(boxes, config, size, max_shift=self._max_shift, random=random)
-        if config.brightness:
-            change = random.uniform(-config.brightness, config.brightness, count)
-            draws["brightness"] = (1 + change / 100).astype(np.float32)
+            self._require_unmixed()
+            shift = self._max_shift
+            draws = draw_moves(boxes, config, size, max_shift=shift, random=random, policy=policy)
+        draws |= self._draw_levels(count, random, policy)
+        if config.cutout or config.erase:
+            moved = None if boxes is None else clip_boxes(move_boxes(boxes, draws, size))
+            if config.cutout:
+                draws["cutout"] = draw_squares(count, self._hole, size, random=random, boxes=moved)
+            if config.erase:
+                draws["erase"] = draw_erased(count, config.erase, size, random=random, boxes=moved)
+        return draws | self._draw_mixing(count, random)
+
+    def _require_unmixed(self) -> None:
+        for name in ("mixup", "cutmix"):
+            if alpha := getattr(self._config, name):
+                raise ConfigError(f"augment.{name} must be 0 with boxes. Received: {alpha}")
+
+    def _draw_levels(self, count: int, random: np.random.Generator, policy: Draws | None) -> Draws:
+        config, draws = self._config, Draws()
+        for name in _FACTORS:
+            largest = getattr(config, name, 0)
+            if largest:
+                change = random.uniform(-largest, largest, count)
+                draws[name] = (1 + change / 100).astype(np.float32)
+            if policy:
+                draws[name] = draws.get(name, np.float32(1)) * policy[name]
+        if config.hue:
+            draws["hue"] = random.uniform(-config.hue, config.hue, count).astype(np.float32)
+        if policy:
+            draws |= {name: policy[name] for name in ("posterize", "solarize", "autocontrast")}
         if config.noise:
             start = random.integers(0, _NOISE_ROWS, count)
             step = 2 * random.integers(0, _NOISE_ROWS // 2, count) + 1
             sign = 2 * random.integers(0, 2, count) - 1
             draws["noise"] = np.stack([start, step, sign], axis=1).astype(np.int32)
-        if config.cutout and boxes is None:
-            draws["cutout"] = random.integers(0, size, (count, 2), np.int32)
-        elif config.cutout:
-            moved = clip_boxes(move_boxes(boxes, draws, size))
-            draws["cutout"] = draw_holes(moved, self._hole, size, random=random)
+        return draws
+
+    def _draw_mixing(self, count: int, random: np.random.Generator) -> Draws:
+        config, draws = self._config, Draws()
         if config.mixup:
             share = random.beta(config.mixup, config.mixup, count)
             draws["mixup"] = np.maximum(share, 1 - share).astype(np.float32)
+        if config.cutmix:
+            shares = random.beta(config.cutmix, config.cutmix, count)
+            rectangles, outside = draw_pasted(shares, self._size, random)
+            if config.mixup:
+                pastes = random.integers(0, 2, count) == 1
+                draws["mixup"][pastes] = 1
+                rectangles[~pastes], outside[~pastes] = 0, 1
+            draws["cutmix"], draws["cutmix_share"] = rectangles, outside.astype(np.float32)
         return draws
 
-    def _draw_moves(self, count: int, random: np.random.Generator) -> Draws:
+    def _draw_moves(self, count: int, random: np.random.Generator, policy: Draws | None) -> Draws:
         config, draws = self._config, Draws()
         if config.flip:
             draws["flip"] = random.integers(0, 2, count, np.int32)
@@ -109,6 +152,12 @@ class Augmentation:
         if config.zoom:
             max_log = np.log1p(config.zoom / 100)
             draws["zoom"] = np.exp(random.uniform(-max_log, max_log, count)).astype(np.float32)
+        if policy:
+            draws["shear"] = policy["shear"]
+            draws["angle"] = draws.get("angle", np.float32(0)) + policy["angle"]
+            limit = np.array(self._size) - 1  # One reflection cannot fill more.
+            shift = draws.get("shift", 0) + np.rint(policy["shift"]).astype(np.int32)
+            draws["shift"] = np.clip(shift, -limit, limit).astype(np.int32)
         return draws
 
     def apply(
@@ -132,7 +181,7 @@ class Augmentation:
 
         draws = {key: ops.convert_to_tensor(value) for key, value in draws.items()}
         fill = None if boxes is None else self._fill
-        if "angle" in draws or "zoom" in draws:
+        if {"angle", "zoom", "shear"} & draws.keys():
             pixels = pixel_augment.warp(pixels, draws, fill=fill)
         elif "shift" in draws or "flip" in draws:
             pixels = pixel_augment.flip_and_shift(pixels, draws, fill=fill)
@@ -142,22 +191,45 @@ class Augmentation:
                 moves["shift"] = ops.cast(moves["shift"], "float32")
             boxes = move_boxes(ops.convert_to_tensor(boxes), moves, self._size, ops=ops)
             boxes = clip_boxes(boxes, ops)
-        if "brightness" in draws:
-            pixels = pixels * draws["brightness"][:, None, None, None]
-        if "noise" in draws:
-            bank = _noise_bank(math.prod(pixels.shape[2:]))
-            pixels = pixel_augment.add_noise(
-                pixels, draws["noise"], bank, deviation=self._config.noise
-            )
-        if "brightness" in draws or "noise" in draws:
-            pixels = ops.clip(pixels, 0.0, 255.0)
-        if "cutout" in draws:
-            pixels = pixel_augment.cut_out(pixels, draws["cutout"], self._hole, fill=self._fill)
+        pixels = self._change_levels(pixels, draws)
+        for name in ("cutout", "erase"):
+            if name in draws:
+                pixels = pixel_augment.fill_rectangles(pixels, draws[name], self._fill)
         if "mixup" in draws:
             share = draws["mixup"]
             pixels = pixel_augment.mix_with_previous(pixels, share[:, None, None, None])
             label_probs = pixel_augment.mix_with_previous(label_probs, share[:, None])
+        if "cutmix" in draws:
+            pixels = pixel_augment.paste_previous(pixels, draws["cutmix"])
+            share = draws["cutmix_share"]
+            label_probs = pixel_augment.mix_with_previous(label_probs, share[:, None])
         return pixels, label_probs, boxes
+
+    def _change_levels(self, pixels: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
+        from keras import ops
+
+        from sharpeye.learn.nets import colour_augment, pixel_augment
+
+        changes = {
+            "brightness": lambda x, factor: x * colour_augment.per_image(factor),
+            "contrast": colour_augment.scale_contrast,
+            "saturation": colour_augment.scale_saturation,
+            "hue": colour_augment.turn_hue,
+            "sharpness": colour_augment.scale_sharpness,
+            "posterize": colour_augment.posterize,
+            "solarize": colour_augment.solarize,
+            "autocontrast": colour_augment.normalize_contrast,
+        }
+        for name, change in changes.items():
+            if name in draws:
+                pixels = change(pixels, draws[name])
+        if "noise" in draws:
+            bank = _noise_bank(math.prod(pixels.shape[2:]))
+            deviation = self._config.noise
+            pixels = pixel_augment.add_noise(pixels, draws["noise"], bank, deviation=deviation)
+        if {*changes, "noise"} & draws.keys():
+            pixels = ops.clip(pixels, 0.0, 255.0)
+        return pixels
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sharpeye.core.keras_import import default_settings, import_keras
@@ -57,15 +57,19 @@ def _require_engine(backend: str) -> None:
         )
 
 
+def is_mixed(precision: str) -> bool:
+    """Whether training computes in 16 bits: `mixed` does, and `auto` on a GPU."""
+    return precision == "mixed" or (precision == "auto" and _has_gpu())
+
+
 @contextlib.contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Build models that compute in `float32`, `mixed`, or `auto`: mixed on a GPU.
+def computing(*, mixed: bool) -> Iterator[None]:
+    """Build models that compute in float32, or `mixed`: in bfloat16.
 
     Variables stay float32. bfloat16 has the range of float32, so the loss needs no scaling.
     """
     import keras
 
-    mixed = name == "mixed" or (name == "auto" and _has_gpu())
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
     try:
@@ -101,9 +105,13 @@ def _stderr_discarded() -> Iterator[None]:
 
 
 def make_engine(
-    model: keras.Model, settings: FitSettings, *, augmentation: Augmentation, loss: Loss
+    build: Callable[[], keras.Model],
+    settings: FitSettings,
+    *,
+    augmentation: Augmentation,
+    loss: Loss,
 ) -> Engine:
-    """The engine of the backend that Keras runs on."""
+    """The engine of the backend that Keras runs on, for a model that `build` makes."""
     import keras
 
     engine: type[Engine]
@@ -115,7 +123,20 @@ def make_engine(
         from sharpeye.learn.nets.engine_tensorflow import TensorFlowEngine
 
         engine = TensorFlowEngine
-    return engine(model, _make_optimizer(model, settings), augmentation=augmentation, loss=loss)
+    mixed = is_mixed(settings.precision)
+    with computing(mixed=mixed):
+        model = build()
+    inference_model = None
+    if mixed or settings.ema:
+        with computing(mixed=False):
+            inference_model = build()
+    return engine(
+        model,
+        _make_optimizer(model, settings),
+        augmentation=augmentation,
+        loss=loss,
+        inference_model=inference_model,
+    )
 
 
 def _make_optimizer(model: keras.Model, settings: FitSettings) -> keras.optimizers.Optimizer:
@@ -124,14 +145,20 @@ def _make_optimizer(model: keras.Model, settings: FitSettings) -> keras.optimize
 
     decay, momentum = settings.weight_decay, settings.momentum
     options: dict[str, Any]
+    common = {
+        "global_clipnorm": settings.clip_norm or None,
+        "gradient_accumulation_steps": settings.accumulate if settings.accumulate > 1 else None,
+    }
     if settings.optimizer == "sgd":
         make: Any = optimizers.SGD
         options = {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": decay or None}
     elif settings.optimizer == "adam":
         make, options = optimizers.Adam, {"epsilon": settings.epsilon}
+    elif settings.optimizer == "lion":
+        make, options = optimizers.Lion, {"weight_decay": decay}
     else:
         make, options = optimizers.AdamW, {"epsilon": settings.epsilon, "weight_decay": decay}
-    optimizer = make(learning_rate=1.0, global_clipnorm=settings.clip_norm or None, **options)
+    optimizer = make(learning_rate=1.0, **common, **options)
     if optimizer.weight_decay:
         # Biases and the scales of batch norms must not decay.
         vectors = [v for v in model.trainable_variables if len(v.shape) < 2]

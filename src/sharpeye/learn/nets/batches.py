@@ -10,6 +10,7 @@ from sharpeye.core.arrays import Array, Floats, Ints
 from sharpeye.learn.heads.head import class_weights
 from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.engine import StepBatches
+from sharpeye.learn.nets.own_augmentation import apply_own_function
 from sharpeye.learn.nets.settings import FitSettings, learning_rates
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 
@@ -52,7 +53,7 @@ class EpochBatches:
         self._count = len(targets)
         self.batch_size = max(1, min(batch_size, images))
         self.steps_per_epoch = images // self.batch_size
-        weighting = balance if balance == "weights" else "none"
+        weighting = balance if balance in ("weights", "effective") else "none"
         present = max(1, len(self._by_class))  # Empty classes would lower the mean below 1.
         self.weights = class_weights(targets, present, weighting).astype(np.float32)
 
@@ -85,8 +86,13 @@ class BatchLoader:
     ) -> None:
         self._arrays, self._batches = arrays, batches
         self._augmentation, self._settings = augmentation, settings
+        self._function = settings.augment.function
         step_bytes = arrays.pixels[:1].nbytes * batches.batch_size
         self._block_steps = max(1, min(_MAX_BLOCK_STEPS, _MAX_BLOCK_BYTES // step_bytes))
+
+    @property
+    def images_per_epoch(self) -> int:
+        return self._batches.steps_per_epoch * self._batches.batch_size
 
     def epoch(self, number: int, planned_epochs: int) -> Iterator[StepBatches]:
         """The blocks of epoch `number`, from 0, of a training of `planned_epochs`."""
@@ -121,13 +127,18 @@ class BatchLoader:
             "label": arrays.targets["train"][batches].astype(np.int32),
             "weight": self._batches.weights[batches],
         }
+        if arrays.teacher_probs is not None:
+            targets["teacher"] = arrays.teacher_probs[batches]
         boxes: Floats | None = None
         if arrays.boxes:
             boxes = arrays.boxes["train"][batches.ravel()]
             targets["box"] = boxes.reshape(*shape, 4)
         draws = self._augmentation.draw(batches.size, random, boxes)
+        images = arrays.pixels[arrays.indices["train"][batches]]
+        if self._function:
+            images = apply_own_function(self._function, images, random)
         return StepBatches(
-            images=arrays.pixels[arrays.indices["train"][batches]],
+            images=images,
             targets=targets,
             learning_rates=rates,
             draws={name: array.reshape(*shape, *array.shape[1:]) for name, array in draws.items()},

@@ -24,18 +24,15 @@ Draws = dict[str, Array]
 
 _MIN_SIDE = 1e-3  # the smallest side of a box, as a share of the image
 _ROUNDING_PIXELS = 1e-3
-# Share of the object's box that must stay visible, so that a model can learn its edges.
-_MAX_HIDDEN = 1 / 3
-_HOLE_TRIES = 8
 
 
 def move_boxes(
     boxes: Tensor, draws: Mapping[str, Any], size: tuple[int, int], *, ops: Any = np
 ) -> Tensor:
-    """Flip, rotate and zoom boxes about the image's centre, then shift them.
+    """Flip, shear, rotate and zoom boxes about the image's centre, then shift them.
 
     Args:
-        draws: `flip`, `angle`, `zoom`, `shift` from `Augmentation.draw`, each optional.
+        draws: `flip`, `shear`, `angle`, `zoom`, `shift` from `Augmentation.draw`, each optional.
         ops: `numpy` or `keras.ops`, by the type of the arrays.
 
     Returns:
@@ -48,6 +45,13 @@ def move_boxes(
     across, down = (xmax - xmin) * (width / 2), (ymax - ymin) * (height / 2)
     if "flip" in draws:
         x = ops.where(draws["flip"] > 0, -x, x)
+    if "shear" in draws:
+        sideways, downwards = draws["shear"][:, 0], draws["shear"][:, 1]
+        x, y = x + sideways * y, y + downwards * x
+        across, down = (
+            ops.sqrt(ops.square(across) + ops.square(sideways * down)),
+            ops.sqrt(ops.square(down) + ops.square(downwards * across)),
+        )
     if "angle" in draws:
         angle = draws["angle"] * float(np.pi / 180)
         sin, cos = ops.sin(angle), ops.cos(angle)
@@ -79,27 +83,33 @@ def draw_moves(
     *,
     max_shift: tuple[int, int],
     random: np.random.Generator,
+    policy: Draws | None = None,
 ) -> Draws:
     """Draw a flip, rotation, zoom and shift for each image that keep its object visible.
 
     The draws are those of `Augmentation.draw` with two limits: the zoom lets the object fit, about
     any point instead of the centre, which gives the shift more room; then the shift, at most
-    `max_shift` pixels down and to the right, keeps the object in the image.
+    `max_shift` pixels down and to the right, keeps the object in the image. The `shear` and the
+    `angle` of a policy are made, too, and its `shift` gives the shift more room.
     """
     count, draws = len(boxes), Draws()
     if config.flip:
         draws["flip"] = random.integers(0, 2, count, np.int32)
     if config.rotate:
         draws["angle"] = random.uniform(-config.rotate, config.rotate, count).astype(np.float32)
-    if config.rotate or config.zoom:
+    if policy:
+        draws["shear"] = policy["shear"]
+        draws["angle"] = draws.get("angle", np.float32(0)) + policy["angle"]
+    if config.rotate or config.zoom or policy:
         rotated = move_boxes(boxes, draws, size)
         sides = np.maximum(rotated[:, 2:] - rotated[:, :2], _MIN_SIDE)
         fit_log, max_log = -np.log(sides.max(axis=1)), np.log1p(config.zoom / 100)
         low, high = np.minimum(-max_log, fit_log), np.minimum(max_log, fit_log)
         draws["zoom"] = np.exp(random.uniform(low, high)).astype(np.float32)
-    if config.shift or config.rotate or config.zoom:
+    if config.shift or config.rotate or config.zoom or policy:
         zoom = draws.get("zoom", np.ones(count, np.float32))
         reach = np.abs(zoom - 1)[:, None] * np.array(size) / 2 + np.array(max_shift)
+        reach = reach + np.abs(policy["shift"]) if policy else reach
         draws["shift"] = _draw_shift(move_boxes(boxes, draws, size), size, reach, random=random)
     return draws
 
@@ -116,22 +126,3 @@ def _draw_shift(
     reach = np.floor(reach)
     low, high = (np.clip(limit, first, last).astype(np.int32) for limit in (-reach, reach))
     return random.integers(low, high, dtype=np.int32, endpoint=True)
-
-
-def draw_holes(
-    boxes: Floats, side: int, size: tuple[int, int], *, random: np.random.Generator
-) -> npt.NDArray[np.int32]:
-    """int32[B,2]: row and column of the centres of holes that hide at most a third of the object.
-
-    The first suitable one of several tries is used; if none is, the hole lies outside the image.
-    The boxes are those of the moved objects; the side of a hole is in pixels.
-    """
-    count = len(boxes)
-    tries = random.integers(0, size, (count, _HOLE_TRIES, 2), np.int32)
-    edges = (boxes[:, [1, 0, 3, 2]] * np.tile(size, 2))[:, None]
-    first = tries - side // 2
-    overlap = np.minimum(first + side, edges[..., 2:]) - np.maximum(first, edges[..., :2])
-    hidden = np.prod(np.maximum(overlap, 0), axis=-1)
-    allowed = hidden <= _MAX_HIDDEN * np.prod(edges[..., 2:] - edges[..., :2], axis=-1)
-    chosen = tries[np.arange(count), allowed.argmax(axis=1)]
-    return np.where(allowed.any(axis=1)[:, None], chosen, -side).astype(np.int32)

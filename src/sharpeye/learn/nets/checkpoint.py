@@ -1,7 +1,8 @@
 """Write and read checkpoints, from which a training continues exactly.
 
 A checkpoint is an `.npz` of plain arrays with a digest over all of them, and holds no code. It
-is written atomically. The last two are kept, so that a damaged one costs one epoch, not the run.
+is written atomically. The last two or more are kept, so
+that a damaged one costs one epoch, not the run.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from sharpeye.core.storage import atomic_open, make_folder
 
 log = logging.getLogger(__name__)
 
-_MAX_CHECKPOINTS = 2
+MIN_CHECKPOINTS = 2
 # Largest share of the time for writing: large networks are not saved after every epoch.
 _MAX_TIME_SHARE = 0.1
 
@@ -33,7 +34,8 @@ class Checkpoint:
     Attributes:
         epoch: number of finished epochs.
         metadata: other JSON-ready values.
-        state, best: the engine's variables, current and after the best epoch so far.
+        state, best: the engine's variables, current and after the best epoch so far; `best` is
+            empty if that was the last one.
     """
 
     epoch: int
@@ -43,10 +45,10 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of one training, in a folder of their own."""
+    """The last checkpoints of one training, at most `count`, in a folder of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, count: int = MIN_CHECKPOINTS) -> None:
+        self._folder, self._count = folder, count
         self._next_save = 0.0  # by `time.monotonic`
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -65,7 +67,7 @@ class CheckpointFolder:
             state=checkpoint.state,
             best=checkpoint.best,
         )
-        for file in self._files()[:-_MAX_CHECKPOINTS]:
+        for file in self._files()[: -self._count]:
             file.unlink(missing_ok=True)
         self._next_save = time.monotonic() + (time.monotonic() - started) / _MAX_TIME_SHARE
 
@@ -75,7 +77,8 @@ class CheckpointFolder:
             try:
                 content, arrays = load_arrays(file)
                 epoch = int(content["epoch"])
-                return Checkpoint(epoch, content["about"], arrays["state"], arrays["best"])
+                best = arrays.get("best", [])
+                return Checkpoint(epoch, content["about"], arrays["state"], best)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("%s is damaged, the one before it is used: %s", file, error)
         return None

@@ -16,7 +16,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from sharpeye.core.arrays import Array
-from sharpeye.learn.nets.engine import Engine, Outputs, StepBatches, Tensors
+from sharpeye.learn.nets.engine import AVERAGE_STEPS, Engine, Outputs, StepBatches, Tensors
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +28,7 @@ class JaxEngine(Engine):
     prediction_batch_size = 512
 
     def _run_steps(self, batches: StepBatches) -> Iterable[Any]:
-        values, totals = self._train_program(self._values(), batches.arrays())
+        values, totals = self._train_program(_copies(self._variable_groups()), batches.arrays())
         for group, new_values in zip(self._variable_groups(), values, strict=True):
             for variable, value in zip(group, new_values, strict=True):
                 variable.assign(value)
@@ -42,10 +42,11 @@ class JaxEngine(Engine):
         """Scan over the steps; returns the new values and the totals."""
         variables = self._optimizer.variables
         rate_index = next(i for i, v in enumerate(variables) if v is self._optimizer._learning_rate)
+        steps_index = next(i for i, v in enumerate(variables) if v is self._optimizer.iterations)
         gradient_of = jax.value_and_grad(self._mean_loss, has_aux=True)
 
         def step(carry: Any, batch: Any) -> Any:
-            (trainable, non_trainable, optimizer), totals = carry
+            (trainable, non_trainable, optimizer, averages), totals = carry
             images, targets, learning_rate, draws = batch
             optimizer = [*optimizer]
             optimizer[rate_index] = learning_rate
@@ -53,10 +54,30 @@ class JaxEngine(Engine):
                 trainable, non_trainable, images, targets, draws
             )
             trainable, optimizer = self._optimizer.stateless_apply(optimizer, gradients, trainable)
-            return ((trainable, non_trainable, optimizer), tuple(map(jnp.add, totals, sums))), None
+            if averages:
+                floats = self._floats(trainable, non_trainable)
+                averages = self._averaged(averages, floats, steps=optimizer[steps_index])
+            new_values = (trainable, non_trainable, optimizer, averages)
+            return (new_values, tuple(map(jnp.add, totals, sums))), None
 
         (values, totals), _ = lax.scan(step, (values, (jnp.zeros(()),) * 4), batches)
         return values, totals
+
+    def _floats(self, trainable: Any, non_trainable: Any) -> list[Any]:
+        """The values that are averaged, in the order of the model's variables."""
+        variables = [variable for group in _groups(self._model) for variable in group]
+        current = [*trainable, *non_trainable]
+        values = {id(v): value for v, value in zip(variables, current, strict=True)}
+        return [values[id(v)] for v in self._model.variables if "float" in str(v.dtype)]
+
+    def _averaged(self, averages: Any, values: Any, *, steps: Any) -> Any:
+        def update() -> Any:
+            momentum = self._average_momentum(steps)
+            return [
+                v + (average - v) * momentum for average, v in zip(averages, values, strict=True)
+            ]
+
+        return lax.cond(steps % AVERAGE_STEPS == 0, update, lambda: averages)
 
     def _mean_loss(
         self, trainable: Any, non_trainable: Any, images: Any, targets: Tensors, draws: Tensors
@@ -68,9 +89,9 @@ class JaxEngine(Engine):
         sums = self.loss.sums(outputs, label_probs, moved)
         return sums[0] / len(targets["label"]), (non_trainable, sums)
 
-    def predict_batch(self, images: Array) -> Outputs:
-        trainable, non_trainable, _ = self._values()
-        outputs = self._predict_program(trainable, non_trainable, images)
+    def _predict_batch(self, images: Array) -> Outputs:
+        values = [[v.value for v in group] for group in _groups(self._inference_model)]
+        outputs = self._predict_program(*values, images)
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     @cached_property
@@ -79,15 +100,19 @@ class JaxEngine(Engine):
 
     def _predict(self, trainable: Any, non_trainable: Any, images: Any) -> Tensors:
         pixels = images.astype("float32")
-        outputs, _ = self._model.stateless_call(trainable, non_trainable, pixels, training=False)
+        outputs, _ = self._inference_model.stateless_call(
+            trainable, non_trainable, pixels, training=False
+        )
         return {name: outputs[name].astype("float32") for name in self._outputs}
 
     def _variable_groups(self) -> tuple[list[keras.Variable], ...]:
-        model = self._model
-        return model.trainable_variables, model.non_trainable_variables, self._optimizer.variables
+        return *_groups(self._model), self._optimizer.variables, self._averages
 
-    def _values(self) -> tuple[list[Any], ...]:
-        # These are copies: JAX frees buffers that are donated to the compiled steps.
-        return tuple(
-            [jnp.array(variable.value) for variable in group] for group in self._variable_groups()
-        )
+
+def _groups(model: keras.Model) -> tuple[list[keras.Variable], ...]:
+    return model.trainable_variables, model.non_trainable_variables
+
+
+def _copies(groups: Iterable[list[keras.Variable]]) -> tuple[list[Any], ...]:
+    """The values of variables; JAX frees buffers that are donated to compiled steps."""
+    return tuple([jnp.array(variable.value) for variable in group] for group in groups)

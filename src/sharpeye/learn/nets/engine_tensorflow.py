@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from sharpeye.core.arrays import Array
 from sharpeye.core.inference import available_cores
-from sharpeye.learn.nets.engine import Engine, Outputs, StepBatches, Tensors
+from sharpeye.learn.nets.engine import AVERAGE_STEPS, Engine, Outputs, StepBatches, Tensors
 
 if TYPE_CHECKING:
     import keras
@@ -99,9 +99,23 @@ class TensorFlowEngine(Engine):
         if len(gradients) > 1:
             total = [tf.add_n(terms) for terms in zip(*gradients, strict=True)]
         self._optimizer.apply(total, variables)
+        if self._averages:
+            self._update_averages()
         return [sum(terms[1:], terms[0]) for terms in zip(*sums, strict=True)]
 
-    def predict_batch(self, images: Array) -> Outputs:
+    def _update_averages(self) -> None:
+        steps = self._optimizer.iterations.value
+
+        def update() -> Any:
+            momentum = self._average_momentum(steps)
+            floats = [v for v in self._model.variables if "float" in str(v.dtype)]
+            for average, variable in zip(self._averages, floats, strict=True):
+                average.assign(variable + (average - variable) * momentum)
+            return momentum
+
+        tf.cond(tf.equal(steps % AVERAGE_STEPS, 0), update, lambda: tf.constant(0.0))
+
+    def _predict_batch(self, images: Array) -> Outputs:
         outputs = self._predict_program(tf.constant(images))
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
@@ -112,7 +126,7 @@ class TensorFlowEngine(Engine):
     def _predict(self, images: Any) -> Tensors:
         # The batch size is static during tracing: `predict` pads its batches.
         outputs = [
-            self._model(tf.cast(images[part], tf.float32), training=False)
+            self._inference_model(tf.cast(images[part], tf.float32), training=False)
             for part in _slices(images.shape[0])
         ]
         return {
@@ -121,10 +135,9 @@ class TensorFlowEngine(Engine):
         }
 
     def graph(self) -> bytes | None:
-        shape = (None, *self._model.input.shape[1:])
-        traced = tf.function(
-            lambda image: self._model(image, training=False)["logits"], autograph=False
-        )
+        model = self._inference_model
+        shape = (None, *model.input.shape[1:])
+        traced = tf.function(lambda image: model(image, training=False)["logits"], autograph=False)
         concrete = traced.get_concrete_function(tf.TensorSpec(shape, tf.float32))
         return bytes(concrete.graph.as_graph_def().SerializeToString())
 

@@ -1,5 +1,8 @@
 """Train a network of `models` from random weights."""
 
+import logging
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +16,10 @@ from sharpeye.models.spec import ModelSpec
 if TYPE_CHECKING:
     import keras
 
+    from sharpeye.models.initial_weights import InitialWeights
+
+log = logging.getLogger(__name__)
+
 Constants = tuple[float, ...]
 
 # Mean and deviation of ImageNet, RGB, 0..1, as in PyTorch's and many of TensorFlow's models.
@@ -20,14 +27,46 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _FIXED_SCALINGS = {"none": (1.0, 0.0), "unit": (1 / 255, 0.0), "signed": (1 / 127.5, -1.0)}
 # This many training images are enough to estimate their mean and deviation.
 _MAX_SCALING_IMAGES = 4096
-# AdamW divides a gradient by its size and Nesterov's method does not: its rates are larger.
-_SGD_FACTOR = 50.0
+# AdamW divides a gradient by its size and Nesterov's method does not: its rates are larger. Lion
+# takes the sign of a gradient, a step of full length (Chen et al. 2023, arXiv:2302.06675: 3 to 10
+# times smaller than AdamW's).
+_RATE_FACTORS = {"sgd": 50.0, "lion": 0.2}
 
 
 def fit_from_scratch(
-    spec: ModelSpec, config: Config, arrays: TrainingArrays, **options: Any
+    spec: ModelSpec,
+    config: Config,
+    arrays: TrainingArrays,
+    *,
+    other_seconds: float = 0.0,
+    predictions_after: int = 0,
+    initial: "InitialWeights | None" = None,
+    **options: Any,
 ) -> FittedNetwork:
-    """`fit_network` with a network of random weights; `options` and errors are the same."""
+    """`fit_network` with a network that begins with random weights, or with those of another one;
+    `options` and errors are the same.
+
+    Args:
+        other_seconds: what the run takes before and after; the time limit covers the whole run.
+        predictions_after: see `FitSettings`.
+        initial: the weights to begin with; by default random ones.
+    """
+    settings = FitSettings.from_config(config, peak_learning_rate(spec, config))
+    if settings.time_limit:
+        settings = replace(
+            settings,
+            time_limit=max(1.0, settings.time_limit - other_seconds),
+            predictions_after=predictions_after,
+        )
+    return fit_network(
+        network_builder(spec, config, arrays, initial=initial), arrays, settings, **options
+    )
+
+
+def network_builder(
+    spec: ModelSpec, config: Config, arrays: TrainingArrays, *, initial: "InitialWeights | None"
+) -> Callable[[], "keras.Model"]:
+    """A function that builds the network for these images, when Keras is loaded."""
 
     def build() -> "keras.Model":
         from sharpeye.models.classifier import build_classifier
@@ -35,19 +74,23 @@ def fit_from_scratch(
         scale, offset = input_scaling(arrays, config.net.scaling)
         classes = len(arrays.class_names)
         boxes = config.localize.channels if arrays.boxes else 0
-        return build_classifier(
+        model = build_classifier(
             spec, arrays.input, classes, net=config.net, scale=scale, offset=offset, boxes=boxes
         )
+        if initial:
+            from sharpeye.models.initial_weights import set_initial_weights
 
-    settings = FitSettings.from_config(config, peak_learning_rate(spec, config))
-    return fit_network(build, arrays, settings, **options)
+            log.info("%s", set_initial_weights(model, initial, arrays.class_names))
+        return model
+
+    return build
 
 
 def peak_learning_rate(spec: ModelSpec, config: Config) -> float:
     """The highest learning rate of the schedule: the configured rate, else the model's default."""
     if config.train.learning_rate:
         return config.train.learning_rate
-    return spec.learning_rate * (_SGD_FACTOR if config.train.optimizer == "sgd" else 1.0)
+    return spec.learning_rate * _RATE_FACTORS.get(config.train.optimizer, 1.0)
 
 
 def input_scaling(arrays: TrainingArrays, kind: str) -> tuple[Constants, Constants]:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,17 @@ import numpy as np
 from sharpeye.core.arrays import Array
 from sharpeye.core.metrics import log_loss
 from sharpeye.core.numerics import softmax
+from sharpeye.core.progress import Progress
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.images.boxes import iou
 from sharpeye.learn.nets.augmentation import Augmentation
-from sharpeye.learn.nets.backend import load_backend, make_engine, precision
+from sharpeye.learn.nets.backend import load_backend, make_engine
 from sharpeye.learn.nets.batches import BatchLoader, EpochBatches
-from sharpeye.learn.nets.checkpoint import Checkpoint, CheckpointFolder, save_arrays
+from sharpeye.learn.nets.checkpoint import (
+    MIN_CHECKPOINTS,
+    Checkpoint,
+    CheckpointFolder,
+)
 from sharpeye.learn.nets.engine import Engine, EpochTotals
 from sharpeye.learn.nets.loss import Loss
 from sharpeye.learn.nets.settings import FitSettings
@@ -32,7 +37,7 @@ log = logging.getLogger(__name__)
 EpochRow = dict[str, Any]
 EpochCallback = Callable[[EpochRow], None]
 
-# Safety factor on the measured epoch time: a schedule that is cut short would end at a high rate.
+# Safety factor on the measured times: a schedule that is cut short would end at a high rate.
 _TIME_MARGIN = 1.05
 
 
@@ -45,21 +50,25 @@ class FittedNetwork:
         history: one row per epoch: stage, epoch, log_loss, accuracy, validation_log_loss,
             validation_accuracy, learning_rate, seconds; with boxes also mean_iou,
             validation_mean_iou, loss and validation_loss, which weigh both.
+        last_state: `Engine.state` after the last epoch; empty without `keep_checkpoints`.
     """
 
     model: "keras.Model"
     engine: Engine
     history: tuple[EpochRow, ...]
+    last_state: list[Array] = field(default_factory=list)
 
     @property
     def best_row(self) -> EpochRow:
         """The history's row of the best epoch on validation; of equal epochs the earliest."""
         return min(self.history, key=monitored_loss)
 
-    def save(self, file: Path) -> None:
-        """Write the weights as plain arrays; raises EnvironmentFault if the disk is full."""
-        weights = [np.asarray(variable) for variable in self.model.variables]
-        save_arrays(file, {"best": self.best_row}, weights=weights)
+    def save_checkpoint(self, folder: Path) -> None:
+        """Write the best epoch as a checkpoint, after which no epoch is left: a run that resumes
+        it predicts and writes its model; raises EnvironmentFault if the disk is full.
+        """
+        state = _TrainState(len(self.history), [*self.history])
+        CheckpointFolder(folder).save(state.to_checkpoint(self.engine.state()))
 
 
 def monitored_loss(row: Mapping[str, Any]) -> float:
@@ -76,6 +85,7 @@ class _TrainState:
     history: list[EpochRow] = field(default_factory=list)
     best: list[Array] = field(default_factory=list)  # the engine's variables after that epoch
     seconds: float = 0.0  # including epochs before an interruption
+    prediction_seconds: float = 0.0  # the most that an image of the validation split took
 
     @property
     def epochs_since_best(self) -> int:
@@ -88,16 +98,21 @@ class _TrainState:
             return True
         return len(self.history) >= self.planned_epochs
 
-    def plan(self, time_limit: float) -> None:
+    def seconds_left(self, settings: FitSettings) -> float:
+        """Seconds until the predictions after the training have to begin."""
+        after = _TIME_MARGIN * self.prediction_seconds * settings.predictions_after
+        return settings.time_limit - self.seconds - after
+
+    def plan(self, settings: FitSettings) -> None:
         """Plan as many epochs as the time limit allows, so that the schedule ends with them."""
         done = len(self.history)
         epoch_seconds = float(np.median([row["seconds"] for row in self.history]))
-        left = time_limit - self.seconds
+        left = self.seconds_left(settings)
         if (self.planned_epochs - done) * epoch_seconds <= left:
             return
         self.planned_epochs = done + max(0, math.floor(left / (_TIME_MARGIN * epoch_seconds)))
         if done <= 2:
-            log.info("%d epochs fit into %g s", self.planned_epochs, time_limit)
+            log.info("%d epochs fit into %g s", self.planned_epochs, settings.time_limit)
 
     def to_checkpoint(self, variables: list[Array]) -> Checkpoint:
         planned, seconds = self.planned_epochs, self.seconds
@@ -106,7 +121,8 @@ class _TrainState:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         metadata = checkpoint.metadata
-        self.history, self.best = list(metadata["history"]), checkpoint.best
+        self.history = list(metadata["history"])
+        self.best = checkpoint.best or checkpoint.state
         self.planned_epochs, self.seconds = metadata["planned"], metadata["seconds"]
 
 
@@ -118,6 +134,8 @@ def fit_network(
     checkpoints: Path | None = None,
     resume: bool = False,
     on_epoch: EpochCallback | None = None,
+    on_images: Progress | None = None,
+    earlier: Sequence[EpochRow] = (),
 ) -> FittedNetwork:
     """Train a network, and return it with the weights of the best epoch on validation.
 
@@ -129,23 +147,32 @@ def fit_network(
         checkpoints: a folder; None writes none.
         resume: continue from the newest checkpoint, if there is one.
         on_epoch: called with each epoch's row of the history; if it raises, training ends.
+        on_images: called some times an epoch, with the number of images that were trained on since
+            the beginning, and of those that all planned epochs have.
+        earlier: the epochs of a finished training that goes on, if `build` returns the network with
+            the weights of the best of them; the schedule goes on in them, too.
 
     Raises:
         DivergedError: the loss is no longer finite.
         DataError: the checkpoint belongs to another network.
         MissingExtra: Keras or its backend is not installed.
     """
-    model, engine, loader = _prepare(build, arrays, settings)
+    engine, loader = prepare_training(build, arrays, settings)
     state = _TrainState(settings.epochs)
-    store = CheckpointFolder(checkpoints) if checkpoints else None
+    count = max(MIN_CHECKPOINTS, settings.keep_checkpoints)
+    store = CheckpointFolder(checkpoints, count) if checkpoints else None
     if store and resume:
         _resume(store, engine, state)
     elif store:
         store.clear()
+    if earlier and not state.history:
+        state.history, state.best = [*earlier], engine.state()
     if settings.time_limit:
         state.seconds += _warm_up(engine, loader, arrays)
     while not state.is_over(settings.patience):
-        row = _run_epoch(engine, loader, arrays, state=state, settings=settings)
+        row = _run_epoch(
+            engine, loader, arrays, state=state, settings=settings, on_images=on_images
+        )
         state.history.append(row)
         state.seconds += row["seconds"]
         is_best = state.epochs_since_best == 0
@@ -153,28 +180,26 @@ def fit_network(
         if is_best:
             state.best = variables
         if settings.time_limit:
-            state.plan(settings.time_limit)
+            state.plan(settings)
         if store:
             store.save(state.to_checkpoint(variables))
         if on_epoch:
             on_epoch(row)
+    last_state = engine.state() if settings.keep_checkpoints else []
     engine.restore(state.best)
-    return FittedNetwork(model, engine, tuple(state.history))
+    return FittedNetwork(engine.inference_model, engine, tuple(state.history), last_state)
 
 
-def _prepare(
+def prepare_training(
     build: Callable[[], "keras.Model"], arrays: TrainingArrays, settings: FitSettings
-) -> tuple["keras.Model", Engine, BatchLoader]:
+) -> tuple[Engine, BatchLoader]:
+    """Load the backend; an engine for the network that `build` makes, and its batches."""
     load_backend()
     import keras
 
     keras.utils.set_random_seed(settings.seed)
-    with precision(settings.precision):
-        model = build()
     size = (arrays.input.height, arrays.input.width)
-    indices = np.sort(arrays.indices["train"])
-    grey_level = float(arrays.pixels[indices[:: max(1, len(indices) // 256)]].mean())
-    augmentation = Augmentation(settings.augment, *size, fill=grey_level)
+    augmentation = Augmentation(settings.augment, *size, fill=blank_level(arrays))
     batches = EpochBatches(
         arrays.targets["train"],
         len(arrays.class_names),
@@ -182,8 +207,14 @@ def _prepare(
         balance=settings.balance,
         seed=settings.seed,
     )
-    engine = make_engine(model, settings, augmentation=augmentation, loss=Loss(settings, size))
-    return model, engine, BatchLoader(arrays, batches, augmentation, settings=settings)
+    engine = make_engine(build, settings, augmentation=augmentation, loss=Loss(settings, size))
+    return engine, BatchLoader(arrays, batches, augmentation, settings=settings)
+
+
+def blank_level(arrays: TrainingArrays) -> float:
+    """The grey level of blanked areas: the mean of some training images."""
+    indices = np.sort(arrays.indices["train"])
+    return float(arrays.pixels[indices[:: max(1, len(indices) // 256)]].mean())
 
 
 def _resume(store: CheckpointFolder, engine: Engine, state: _TrainState) -> None:
@@ -219,16 +250,26 @@ def _run_epoch(
     *,
     state: _TrainState,
     settings: FitSettings,
+    on_images: Progress | None,
 ) -> EpochRow:
     started = time.perf_counter()
     epoch, totals, rate = len(state.history), EpochTotals(), 0.0
+    before, planned = (number * loader.images_per_epoch for number in (epoch, state.planned_epochs))
     for batches in loader.epoch(epoch, state.planned_epochs):
         totals += engine.train(batches)
         rate = float(batches.learning_rates[-1])
         if not math.isfinite(totals.loss):
             raise _diverged(epoch, "the loss is not a number any more", settings)
+        if on_images:
+            on_images(before + totals.images, planned)
+        if settings.time_limit and time.perf_counter() - started > state.seconds_left(settings):
+            log.warning("the time limit ends epoch %d before all of its images", epoch + 1)
+            break
     row: EpochRow = {"stage": settings.stage, "epoch": epoch + 1}
+    trained = time.perf_counter()
     row |= _metrics(totals, engine, arrays) | {"learning_rate": rate}
+    seconds = (time.perf_counter() - trained) / max(1, len(arrays.indices["validation"]))
+    state.prediction_seconds = max(state.prediction_seconds, seconds)
     if not math.isfinite(monitored_loss(row)):
         raise _diverged(epoch, "the network's answers are not numbers", settings)
     return row | {"seconds": time.perf_counter() - started}
@@ -236,8 +277,8 @@ def _run_epoch(
 
 def _diverged(epoch: int, reason: str, settings: FitSettings) -> DivergedError:
     return DivergedError(
-        f"training diverged in epoch {epoch + 1}: {reason}; try a lower rate, such as "
-        f"--set {settings.learning_rate_key}={settings.learning_rate / 5:.2g}, "
+        f"training diverged in epoch {epoch + 1}: {reason}; try a lower rate, such as half of it: "
+        f"--set {settings.learning_rate_key}={settings.learning_rate / 2:.2g}, "
         "or --set train.clip_norm=1"
     )
 
@@ -257,6 +298,8 @@ def _metrics(totals: EpochTotals, engine: Engine, arrays: TrainingArrays) -> Epo
     if "box" in outputs:
         mean_iou = float(iou(outputs["box"], arrays.boxes["validation"]).mean())
         metrics |= {"mean_iou": totals.iou / count, "validation_mean_iou": mean_iou}
-        both = engine.loss.validation_loss(validation_log_loss, mean_iou)
-        metrics |= {"loss": totals.loss / count, "validation_loss": both}
+        # The same sum for both splits: what is minimized also has smoothed labels and distances.
+        trained = totals.log_loss / count if "logits" in outputs else None
+        metrics["loss"] = engine.loss.monitored(trained, totals.iou / count)
+        metrics["validation_loss"] = engine.loss.monitored(validation_log_loss, mean_iou)
     return metrics

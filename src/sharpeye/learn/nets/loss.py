@@ -17,8 +17,8 @@ class Loss:
     """The loss of a batch, in `keras.ops`.
 
     Attributes:
-        settings: the label smoothing (Szegedy et al. 2015), the kind of box loss, and the
-            factors of the two losses.
+        settings: the label smoothing (Szegedy et al. 2015), the focal loss's gamma (Lin et al.
+            2017, arXiv:1708.02002), the kind of box loss, and the factors of the two losses.
         size: height and width of the model's input in pixels, for `mse_pixels`.
     """
 
@@ -52,7 +52,13 @@ class Loss:
             log_loss = ops.sum(-log_probs * ops.one_hot(targets["label"], classes))
             hits = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), targets["label"])
             correct = ops.sum(ops.cast(hits, "float32"))
-            per_image = ops.sum(-smoothed * log_probs, axis=-1)
+            terms = -smoothed * log_probs
+            if gamma := self.settings.focal_gamma:
+                # A probability of 1 would have an infinite derivative of the power.
+                terms = terms * ops.power(1 - ops.exp(log_probs) + _EPSILON, gamma)
+            per_image = ops.sum(terms, axis=-1)
+            if "teacher" in targets:
+                per_image = self._with_teacher(per_image, logits, targets["teacher"])
             loss = loss + ops.sum(per_image * weights) * self.settings.class_weight
         if "box" in outputs:
             boxes = ops.cast(outputs["box"], "float32")
@@ -64,7 +70,19 @@ class Loss:
             total_iou = ops.sum(iou)
         return loss, log_loss, correct, total_iou
 
-    def validation_loss(self, log_loss: float | None, mean_iou: float | None) -> float:
+    def _with_teacher(self, per_image: Tensor, logits: Tensor, teacher: Tensor) -> Tensor:
+        """float[B]: the loss of the labels, and that of a teacher's softened answers (Hinton et al.
+        2015): the factor keeps the size of its gradients at any temperature.
+        """
+        from keras import ops
+
+        temperature, weight = self.settings.teacher_temperature, self.settings.teacher_weight
+        log_teacher = ops.log(ops.maximum(teacher, _EPSILON)) / temperature
+        softened = ops.softmax(log_teacher, axis=-1)
+        cross_entropy = ops.sum(-softened * ops.log_softmax(logits / temperature, axis=-1), axis=-1)
+        return (1 - weight) * per_image + weight * temperature**2 * cross_entropy
+
+    def monitored(self, log_loss: float | None, mean_iou: float | None) -> float:
         """The weighted sum that compares epochs: lower is better; None without that output."""
         classes = 0.0 if log_loss is None else self.settings.class_weight * log_loss
         return classes + (0.0 if mean_iou is None else self.settings.box_weight * (1 - mean_iou))

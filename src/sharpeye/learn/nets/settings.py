@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from sharpeye.core.config import AugmentConfig, Config, TrainConfig
 
+_TEACHER = ("weight", "temperature")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings(TrainConfig):
@@ -18,6 +20,10 @@ class FitSettings(TrainConfig):
     Attributes:
         stage: `train`, `fine-tune` or `box`: the name in the rows of the history.
         learning_rate_key: the configuration key of the learning rate, for messages.
+        teacher_weight, teacher_temperature: see `DistillConfig`; without effect if the training
+            arrays have no answers of a teacher.
+        predictions_after: how many images are predicted after the training, which the time limit
+            has to allow for.
     """
 
     augment: AugmentConfig
@@ -28,6 +34,9 @@ class FitSettings(TrainConfig):
     box_loss: str = "giou"
     stage: str = "train"
     learning_rate_key: str = "train.learning_rate"
+    teacher_weight: float = 0.0
+    teacher_temperature: float = 1.0
+    predictions_after: int = 0
 
     @classmethod
     def from_config(cls, config: Config, learning_rate: float) -> "FitSettings":
@@ -40,6 +49,7 @@ class FitSettings(TrainConfig):
         if config.task == "localize":
             names = ("class_weight", "box_weight", "box_loss")
             values |= {name: getattr(config.localize, name) for name in names}
+        values |= {f"teacher_{name}": getattr(config.distill, name) for name in _TEACHER}
         return cls(**values, augment=config.augment, balance=config.data.balance, seed=config.seed)
 
 

@@ -22,6 +22,8 @@ class TrainingArrays:
         class_names: in the order of the class indices.
         input: how the images were fitted to this size.
         boxes: float32[N,4] for each split, shares 0..1 of the input; empty without boxes.
+        teacher_probs: float32[N,C], a teacher's probabilities for the training images; None without
+            a teacher.
     """
 
     pixels: Array
@@ -30,6 +32,7 @@ class TrainingArrays:
     class_names: tuple[str, ...]
     input: InputSpec
     boxes: Mapping[Split, Floats] = field(default_factory=dict)
+    teacher_probs: Floats | None = None
 
 
 def build_arrays(

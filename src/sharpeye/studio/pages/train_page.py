@@ -8,8 +8,6 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI
 from starlette.responses import HTMLResponse
 
-from sharpeye.core.config import load_toml
-from sharpeye.core.tables import read_table
 from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.report import wording
@@ -29,7 +27,7 @@ _STAGES = {
     "": "Getting ready",
     "features": "Looking at each picture",
     "pictures": "Reading the pictures",
-    "epochs": "Learning",
+    "training": "Learning",
 }
 
 
@@ -102,8 +100,6 @@ def _job_status(studio: StudioState) -> dict[str, Any] | None:
     path = studio.workspace.runs / status["about"]
     status["run"] = status.pop("about")
     status["share"] = status["done"] / status["total"] if status["total"] else None
-    if status["stage"] == "epochs" and not status["total"]:
-        status["share"], status["left"] = _progress_within_time_limit(path)
     status["stage"] = _stage_name(status["stage"])
     status["messages"] = status["messages"][-_MAX_MESSAGES:]
     status["curves"] = ""
@@ -112,16 +108,6 @@ def _job_status(studio: StudioState) -> dict[str, Any] | None:
     status["resumable"] = status["state"] in ("stopped", "failed") and is_resumable(path)
     status["headline"] = _headline(path) if status["state"] == "done" else None
     return status
-
-
-def _progress_within_time_limit(path: Path) -> tuple[float | None, float | None]:
-    """Of a training with a time limit: the elapsed fraction, and the remaining seconds."""
-    try:
-        limit = load_toml(path / layout.CONFIG).train.time_limit
-        spent = sum(float(row["seconds"]) for row in read_table(path / layout.HISTORY))
-    except (OSError, ValueError, KeyError):  # The run has just begun, or is being deleted.
-        return None, None
-    return (min(spent / limit, 1.0), max(limit - spent, 0.0)) if limit else (None, None)
 
 
 def _headline(path: Path) -> dict[str, Any]:
