@@ -1,10 +1,10 @@
 """Render the page that compares finished runs: one self-contained file."""
 
-import math
 from collections.abc import Mapping
 
 from sharpeye.core.formatting import MISSING, NBSP, duration, percent
 from sharpeye.core.types import Sample
+from sharpeye.report.comparison_wording import p_value_text
 from sharpeye.report.page_images import THUMB, page_image
 from sharpeye.report.run_comparison import ComparedRun, PairedTest, RunComparison
 from sharpeye.report.templating import render
@@ -47,11 +47,12 @@ def headline(comparison: RunComparison, run: ComparedRun, test: PairedTest) -> s
     else:
         verdict = f"{run.name if test.difference > 0 else reference.name} is better"
     more = "more" if test.difference >= 0 else "fewer"
+    accuracy, _ = comparison.accuracy(run)
     images = plural(comparison.count, "common test image")
     return (
-        f"{run.name} is right on {points} {more} of {images} "
+        f"{run.name} is right on {percent(accuracy, 1)} of {images}, {points} {more} "
         f"than {reference.name} (95{NBSP}% interval {_points(test.interval[0])} to "
-        f"{_points(test.interval[1])}; p{NBSP}={NBSP}{_p_value(test.adjusted)}): {verdict}."
+        f"{_points(test.interval[1])}; {p_value_text(test.adjusted)}): {verdict}."
     )
 
 
@@ -73,7 +74,9 @@ def _row(comparison: RunComparison, run: ComparedRun, test: PairedTest | None) -
         "interval": interval,
         "difference": _points(test.difference) if test else "reference",
         "changes": f"{test.gained} / {test.lost}" if test else MISSING,
-        "p_value": _p_value(test.adjusted) if test else MISSING,
+        "p_value": p_value_text(test.adjusted).removeprefix("p ").removeprefix("= ")
+        if test
+        else MISSING,
         "megabytes": f"{run.megabytes:.1f}{NBSP}MB",
         "speed": f"{1 / seconds:,.0f}/s" if seconds else MISSING,
         "training": duration(run.training_seconds),
@@ -81,13 +84,8 @@ def _row(comparison: RunComparison, run: ComparedRun, test: PairedTest | None) -
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
-def _p_value(value: float) -> str:
-    if math.isnan(value):
-        return MISSING
-    return "<0.001" if value < 0.001 else f"{value:.2g}" if value < 0.995 else "1"
+    points = round(100 * share, 1)
+    return f"{points:+.1f}" if points else "0.0"
 
 
 def summary_line(comparison: RunComparison, run: ComparedRun) -> str:
