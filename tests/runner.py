@@ -44,6 +44,17 @@ FILES = (
 )
 
 
+# Knobs of a network from scratch: 16 px images, 8 channels, some milliseconds an epoch.
+TINY = {
+    "model__name": "cnn",
+    "model__image_size": 16,
+    "net__conv_layers": 1,
+    "net__layer_size": 8,
+    "train__epochs": 3,
+    "train__batch_size": 8,
+}
+
+
 def hard_photos(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
     """Noise with a faint tint: predictions are uncertain, so that a difference is visible."""
     random = np.random.default_rng(seed)

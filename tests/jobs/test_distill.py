@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sharpeye
-from runner import hard_photos, one_line
+from runner import TINY, hard_photos, one_line
 from sharpeye.cli.app import run
 from sharpeye.core.config import Config
 from sharpeye.errors import UsageError
@@ -17,15 +17,6 @@ from sharpeye.jobs.train.resolve import resolve
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-TINY = {
-    "model__name": "cnn",
-    "model__image_size": 16,
-    "net__conv_layers": 1,
-    "net__layer_size": 8,
-    "train__epochs": 3,
-    "train__batch_size": 8,
-}
 
 
 @pytest.fixture(scope="module")

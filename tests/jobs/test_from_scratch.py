@@ -14,7 +14,7 @@ import pytest
 
 import sharpeye
 from plain_keras import keras_answers
-from runner import FILES, SIGKILL, call, hard_photos, one_line, start, temporaries, tree
+from runner import FILES, SIGKILL, TINY, call, hard_photos, one_line, start, temporaries, tree
 from sharpeye.artefact import parity
 from sharpeye.cli.app import run
 from sharpeye.core.config import load_toml
@@ -26,15 +26,6 @@ from sharpeye.images.resize import load_image
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 ALL = sorted((*FILES, "model.keras"))
-# 16 px images, 8 channels: an epoch takes some milliseconds.
-TINY = {
-    "model__name": "cnn",
-    "model__image_size": 16,
-    "net__conv_layers": 1,
-    "net__layer_size": 8,
-    "train__epochs": 3,
-    "train__batch_size": 8,
-}
 FLAGS = [f"--set={key.replace('__', '.')}={value}" for key, value in TINY.items()]
 
 

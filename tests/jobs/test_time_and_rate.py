@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import sharpeye
-from runner import one_line
+from runner import TINY, one_line
 from sharpeye.cli.app import run
 from sharpeye.jobs.train import progress_log
 from sharpeye.learn.nets.rate_range import STEPS
@@ -17,14 +17,6 @@ from sharpeye.learn.nets.rate_range import STEPS
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-TINY = {
-    "model__name": "cnn",
-    "model__image_size": 16,
-    "net__conv_layers": 1,
-    "net__layer_size": 8,
-    "train__epochs": 3,
-    "train__batch_size": 8,
-}
 FLAGS = [f"--set={key.replace('__', '.')}={value}" for key, value in TINY.items()]
 
 

@@ -10,22 +10,13 @@ from typing import Any
 import pytest
 
 import sharpeye
-from runner import one_line
+from runner import TINY, one_line
 from sharpeye.cli.app import run
 from sharpeye.errors import UsageError
 from sharpeye.jobs.train import trackers
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-TINY = {
-    "model__name": "cnn",
-    "model__image_size": 16,
-    "net__conv_layers": 1,
-    "net__layer_size": 8,
-    "train__epochs": 3,
-    "train__batch_size": 8,
-}
 
 
 class MLflowServer:

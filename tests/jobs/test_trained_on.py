@@ -7,21 +7,12 @@ import numpy as np
 import pytest
 
 import sharpeye
-from runner import hard_photos, one_line, tree
+from runner import TINY, hard_photos, one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.errors import ModelError, UsageError
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-TINY = {
-    "model__name": "cnn",
-    "model__image_size": 16,
-    "net__conv_layers": 1,
-    "net__layer_size": 8,
-    "train__epochs": 3,
-    "train__batch_size": 8,
-}
 
 
 def train(data: Path, output: Path, **knobs: Any) -> sharpeye.Run:
