@@ -1,6 +1,8 @@
 """Finished runs side by side, on the same test images."""
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,14 +123,12 @@ class RunComparison:
     @cached_property
     def classes(self) -> list[tuple[str, int, list[float]]]:
         """(class, number of its images, share that each run got right); the largest gap first."""
-        rows = []
-        for label in dict.fromkeys(self.labels):
-            members = [i for i, other in enumerate(self.labels) if other == label]
-            shares = []
-            for run in self.runs:
-                right = self.right(run)
-                shares.append(sum(right[i] for i in members) / len(members))
-            rows.append((label, len(members), shares))
+        totals = Counter(self.labels)
+        right = [Counter(itertools.compress(self.labels, self.right(run))) for run in self.runs]
+        rows = [
+            (label, total, [of_run[label] / total for of_run in right])
+            for label, total in totals.items()
+        ]
         return sorted(rows, key=lambda row: (min(row[2]) - max(row[2]), row[0]))
 
     # --- tables ---

@@ -18,10 +18,9 @@ from sharpeye.core.config_paths import (
 from sharpeye.core.formatting import plain_percent
 from sharpeye.core.inference import available_cores
 from sharpeye.core.own_code import allow_own_code
-from sharpeye.core.paths import command_line, require_outside, user_path
+from sharpeye.core.paths import command_line, require_outside
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
-from sharpeye.data.summary import dataset_name
 from sharpeye.errors import BusyError, UsageError
 from sharpeye.jobs.sweep.leaderboard import (
     BEST,
@@ -42,7 +41,7 @@ from sharpeye.models.registry import get_spec
 from sharpeye.report.sweep_charts import TrialRow
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
-from sharpeye.runs.run_folder import folder_of_runs, numbered
+from sharpeye.runs.run_folder import numbered
 
 log = logging.getLogger(__name__)
 
@@ -198,11 +197,11 @@ def _require_data(base: Config) -> None:
 
 
 def _output_folder(output: str | Path | None, base: Config) -> Path:
-    if output is not None:
-        return user_path(output)
-    _require_data(base)
-    images = locate(base, base.data.folder)
-    return folder_of_runs(images) / f"{dataset_name(images)}-{base.model.name}-sweep"
+    from sharpeye.jobs.train.train import run_folder
+
+    if output is None:
+        _require_data(base)
+    return run_folder(output, base, ending="-sweep")
 
 
 def _require_amounts(workers: int | None, keep: int, time_limit: float | None) -> None:

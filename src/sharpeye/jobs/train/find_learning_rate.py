@@ -1,4 +1,4 @@
-"""Find a learning rate for a network and a folder of images, and draw how it was result."""
+"""Find a learning rate for a network and a folder of images, and draw how it was found."""
 
 from pathlib import Path
 

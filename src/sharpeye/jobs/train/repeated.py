@@ -10,20 +10,17 @@ from typing import Any
 import numpy as np
 
 from sharpeye.core.config import Config
-from sharpeye.core.config_paths import locate, on_folder
+from sharpeye.core.config_paths import on_folder
 from sharpeye.core.formatting import plain_percent
 from sharpeye.core.metrics import wilson_interval
-from sharpeye.core.paths import user_path
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import make_folder
-from sharpeye.data.summary import dataset_name
 from sharpeye.errors import UsageError
 from sharpeye.jobs.train.extend import load_dataset
 from sharpeye.jobs.train.resolve import resolve
-from sharpeye.jobs.train.train import train
+from sharpeye.jobs.train.train import run_folder, train
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import ResultWriter, Run
-from sharpeye.runs.run_folder import folder_of_runs
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +91,7 @@ def train_repeatedly(
     _require_numbers(folds, repeats)
     if folds > 1:
         _require_no_test(base)
-    folder = user_path(output) if output is not None else _default_folder(base)
+    folder = run_folder(output, base, ending="-repeated")
     make_folder(folder)
     runs = []
     for name, fold, changed in _configurations(base, folds, repeats):
@@ -139,11 +136,6 @@ def _require_no_test(config: Config) -> None:
             "--folds needs split.rule = content and images without a test split of their own, "
             "since each fold tests other images; --repeats goes with any split"
         )
-
-
-def _default_folder(config: Config) -> Path:
-    images = locate(config, config.data.folder)
-    return folder_of_runs(images) / f"{dataset_name(images)}-{config.model.name}-repeated"
 
 
 def _configurations(base: Config, folds: int, repeats: int) -> Iterator[tuple[str, int, Config]]:

@@ -124,21 +124,20 @@ def train(
         if track:
             tracker = stack.enter_context(tracking(track, folder.name, config))
             observers.append(tracker)
-        stack.enter_context(use_limits(limits))
-        run_dir = stack.enter_context(RunWriter(folder, if_exists=if_exists))
-        run_dir.write_text(layout.CONFIG, config.to_toml())
-        context = TrainContext(config, run_dir, progress, clock, earlier_run, observers)
-        if config.from_scratch:
-            trained = _train_network(context, dataset.samples)
-        else:
-            steps = [c for c in callbacks if not isinstance(c, EpochObserver)]
-            trained = _train_head(context, dataset.samples, steps)
-        run_dir.write_history(trained.head.history)
-        _write_run(context, dataset, trained)
-    _require_proven(run_dir)
-    run = Run(run_dir.path)
-    if track:
-        report_scores(tracker, run.metrics)
+        with use_limits(limits), RunWriter(folder, if_exists=if_exists) as run_dir:
+            run_dir.write_text(layout.CONFIG, config.to_toml())
+            context = TrainContext(config, run_dir, progress, clock, earlier_run, observers)
+            if config.from_scratch:
+                trained = _train_network(context, dataset.samples)
+            else:
+                steps = [c for c in callbacks if not isinstance(c, EpochObserver)]
+                trained = _train_head(context, dataset.samples, steps)
+            run_dir.write_history(trained.head.history)
+            _write_run(context, dataset, trained)
+        _require_proven(run_dir)
+        run = Run(run_dir.path)
+        if track:
+            report_scores(tracker, run.metrics)
     _require_accuracy(run, min_accuracy)
     return run
 
@@ -242,15 +241,15 @@ def _require_proven(run_dir: RunWriter) -> None:
         )
 
 
-def run_folder(output: str | Path | None, config: Config) -> Path:
-    """The run directory: `output`, else `runs/<data>-<model>`, in any case beside the images."""
+def run_folder(output: str | Path | None, config: Config, *, ending: str = "") -> Path:
+    """The folder of a command: `output`, else `runs/<data>-<model><ending>`, beside the images."""
     if output is not None:
         return user_path(output)
     images = locate(config, config.data.folder)
     name = config.model.name
     if is_own_code(name):
         name = short_name(name).replace(".py:", "-").replace(":", "-")
-    return folder_of_runs(images) / f"{dataset_name(images)}-{name}"
+    return folder_of_runs(images) / f"{dataset_name(images)}-{name}{ending}"
 
 
 def _if_exists(output: str | Path | None, *, resume: bool, overwrite: bool) -> IfExists:
