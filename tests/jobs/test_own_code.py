@@ -17,6 +17,7 @@ from sharpeye.cli.app import run
 from sharpeye.core.config import Config
 from sharpeye.core.own_code import is_own_code
 from sharpeye.errors import ConfigError, ModelError, UsageError
+from sharpeye.jobs.train.train import run_folder
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -53,6 +54,16 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_names_of_own_code(name: str, expected: bool) -> None:
     assert is_own_code(name) is expected
+
+
+@pytest.mark.parametrize("ending", ["", "-repeated", "-sweep"])
+def test_the_default_folder_has_the_name_of_the_code_without_its_folders(
+    own: Path, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = Config().replace({"data.folder": str(photo_folder), "model.name": f"{own}:build"})
+    expected = Path("runs") / f"{photo_folder.name}-net-build{ending}"
+    assert run_folder(None, config, ending=ending) == expected
 
 
 def test_an_own_network_is_trained_and_never_needed_again(

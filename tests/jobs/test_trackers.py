@@ -11,8 +11,9 @@ import pytest
 
 import sharpeye
 from runner import TINY, one_line
+from sharpeye.artefact import parity
 from sharpeye.cli.app import run
-from sharpeye.errors import UsageError
+from sharpeye.errors import ModelError, UsageError
 from sharpeye.jobs.train import trackers
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
@@ -135,6 +136,17 @@ def test_a_failed_training_ends_the_trackers_run_as_failed(
 
     options: Any = TINY | {"callbacks": [Observer()]}
     with pytest.raises(Stop):
+        sharpeye.train(photo_folder, output=tmp_path / "run", track="mlflow", **options)
+    last = [body for path, body in server.requests if path == "runs/update"][-1]
+    assert last["status"] == "FAILED"
+
+
+def test_an_unproven_run_ends_the_trackers_run_as_failed(
+    server: MLflowServer, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "PARITY_LIMIT", -1.0)
+    options: Any = TINY | {"train__epochs": 1}
+    with pytest.raises(ModelError, match="a probability differs"):
         sharpeye.train(photo_folder, output=tmp_path / "run", track="mlflow", **options)
     last = [body for path, body in server.requests if path == "runs/update"][-1]
     assert last["status"] == "FAILED"
