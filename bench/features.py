@@ -23,7 +23,7 @@ from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.sample_image import load_sample
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 
-IMAGES, ROUNDS = 1000, 4
+IMAGES, ROUNDS = 1000, 3
 
 
 def main() -> None:

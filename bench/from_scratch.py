@@ -24,7 +24,7 @@ BATCH, ROUNDS, EPOCHS = 32, 3, 3
 # network: side, channels, classes, images an epoch, goals over Keras and over PyTorch
 NETS: dict[str, tuple[int, int, int, int, float, float | None]] = {
     "lenet5": (32, 3, 10, 16_000, 1.5, 1.05),
-    "cnn": (50, 1, 2, 2_400, 1.15, 1.4),
+    "cnn": (50, 1, 2, 1_200, 1.15, 1.4),
     "mobilenet_v2_1.0_96": (96, 3, 10, 256, 1.0, None),
 }
 
