@@ -1,8 +1,8 @@
 """Training from scratch: images a second beside plain Keras `fit` and a plain PyTorch loop.
 
 Each is a process of its own on both cores; rounds alternate, so that a slow minute of the machine
-hits all. All learn from the same random images, batch 32, Adam, no augmentation: the same work.
-PyTorch is left out where it is not installed.
+hits all. All learn from the same random images, batch 32, Adam, no augmentation, in 32 bits: the
+same work. PyTorch is left out where it is not installed.
 
     python -m bench.from_scratch [NET]
 """
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def measure(net: str) -> None:
     visited: dict[str, list[float]] = {who: [] for who in whom}
     for _ in range(ROUNDS):
         for who in whom:
-            visited[who].append(_one(who, net))
+            visited[who].append(images_per_second(who, net))
     goals = {"keras": over_keras, "torch": over_torch}
     for other in whom[1:]:
         ratios = [a / b for a, b in zip(visited["sharpeye"], visited[other], strict=True)]
@@ -57,7 +58,8 @@ def measure(net: str) -> None:
         report(f"scratch_{net}_over_{other}", result)
 
 
-def _one(who: str, net: str) -> float:
+def images_per_second(who: str, net: str) -> float:
+    """Of one training, in a process of its own."""
     command = [sys.executable, "-m", "bench.from_scratch", net, "--who", who]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -84,7 +86,7 @@ def _best_epoch(epoch: Callable[[], None], count: int) -> float:
     return count / min(seconds)
 
 
-def _sharpeye(net: str) -> float:
+def _sharpeye(net: str, **changes: Any) -> float:
     from sharpeye.core.config import Config
     from sharpeye.core.types import InputSpec
     from sharpeye.learn.nets.from_scratch import fit_from_scratch
@@ -112,8 +114,10 @@ def _sharpeye(net: str) -> float:
             "train.learning_rate": 1e-3,
             "train.schedule": "constant",
             "train.label_smoothing": 0.0,
+            "train.precision": "float32",
             "augment.flip": False,
             "augment.shift": 0,
+            **{key.replace("__", "."): value for key, value in changes.items()},
         }
     )
     fitted = fit_from_scratch(get_spec(net), config, arrays)
@@ -188,7 +192,13 @@ def _torch(net: str) -> float:
     return _best_epoch(epoch, count)
 
 
-PROGRAMS = {"sharpeye": _sharpeye, "keras": _keras, "torch": _torch}
+PROGRAMS: dict[str, Callable[[str], float]] = {
+    "sharpeye": _sharpeye,
+    "keras": _keras,
+    "torch": _torch,
+    "mixed": partial(_sharpeye, train__precision="mixed"),
+    "ema": partial(_sharpeye, train__ema=0.998),
+}
 
 if __name__ == "__main__":
     net = {"type": arguments.one_of(NETS), "nargs": "?"}

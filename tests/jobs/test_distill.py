@@ -72,6 +72,8 @@ def test_a_student_learns_from_the_answers_alone(
     losses = [float(row["validation_log_loss"]) for row in done.table("history.csv")]
     assert losses[-1] < losses[0]
     assert done.metrics["seconds"]["teacher"] > 0
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert "learned from these images and from the answers of another model" in card
     again = sharpeye.train(
         photos, output=tmp_path / "2", distill__teacher=str(teacher), **TINY | options
     )

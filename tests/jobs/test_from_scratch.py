@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,14 +193,18 @@ def test_the_report_has_the_learning_curves(done: Path) -> None:
     assert 'src="http' not in page
 
 
-def test_metrics_and_the_card_know_of_it(lenet: Path) -> None:
+def test_metrics_and_the_card_know_of_it(lenet: Path, grey: Path) -> None:
     metrics = sharpeye.Run(lenet).metrics
     assert {"scan", "digests", "pictures", "training", "report", "total"} <= set(metrics["seconds"])
     assert metrics["test"]["count"] + metrics["validation"]["count"] < 36
     bundle = json.loads((lenet / "bundle.json").read_text())
     assert bundle["parity"]["max_difference"] <= 1e-3
     card = (lenet / "README.md").read_text(encoding="utf-8")
-    assert "lenet5" in card and "learned from these images" in card
+    assert "lenet5; licence of its weights: none (all were learned from these images)" in card
+    counts = Counter(row["part"] for row in sharpeye.Run(lenet).table("split.csv"))
+    used = ", ".join(f"{counts[part]} {part}" for part in ("train", "validation", "test"))
+    assert f"| images | {used} |" in card and "grey" not in card
+    assert ", as grey levels |" in (grey / "README.md").read_text(encoding="utf-8")
 
 
 def test_evaluate_finds_the_same_accuracy(

@@ -1,6 +1,8 @@
 """Experiment trackers: a real client of MLflow against a server on this machine."""
 
+import contextlib
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,7 @@ import sharpeye
 from runner import TINY, one_line
 from sharpeye.artefact import parity
 from sharpeye.cli.app import run
+from sharpeye.core.config import Config
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.jobs.train import trackers
 
@@ -188,6 +191,44 @@ class _Fake(trackers.Tracker):
 
     def finish(self, scores: Any) -> None:
         self.calls.append(scores)
+
+
+def told(name: str) -> bool:
+    """Tell a tracker of a training; whether it worked to the end."""
+    config = Config().replace({"model.name": "lenet5", "train.epochs": 2})
+    with trackers.tracking(name, "title", config) as tracker:
+        for epoch in (1, 2):
+            tracker.on_epoch_end({"stage": "train", "epoch": epoch, "accuracy": epoch / 4})
+    trackers.report_scores(tracker, {"test": {"accuracy": 0.75}})
+    return tracker._works
+
+
+def test_trackio_keeps_epochs_and_scores_and_leaves_standard_output_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))  # It is read when Trackio is imported.
+    pytest.importorskip("trackio")
+    assert told("trackio")
+    assert capsys.readouterr().out == ""
+    with contextlib.closing(sqlite3.connect(tmp_path / "sharpeye.db")) as database:
+        rows = database.execute("SELECT run_name, step, metrics FROM metrics").fetchall()
+    assert [json.loads(row[2]) for row in rows] == [
+        *({"train/accuracy": 0.25}, {"train/accuracy": 0.5}, {"test/accuracy": 0.75})
+    ]
+    assert {row[0] for row in rows} == {"title"} and rows[1][1] == 2
+
+
+def test_wandb_keeps_epochs_and_scores_without_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    assert told("wandb")
+    assert capsys.readouterr().out == ""
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    content = file.read_bytes()
+    assert all(word in content for word in (b"title", b"train/accuracy", b"test/accuracy"))
 
 
 def test_what_a_tracker_is_told() -> None:

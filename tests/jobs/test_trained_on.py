@@ -52,6 +52,8 @@ def test_a_run_begins_with_the_weights_and_the_network_of_another(
         assert done.config.from_scratch and done.config.net == first.config.net
         assert done.config.model.name == "cnn"
         assert done.config.train.initial_weights == str(weights)
+        card = (output / "README.md").read_text(encoding="utf-8")
+        assert "licence of its weights: that of the weights with which the training began" in card
         # A rate near 0 changes nothing: the first epoch is as good as the best of the other run.
         assert losses(done)[0] == pytest.approx(min(losses(first)), abs=0.02)
     fresh = train(photos, tmp_path / "fresh", train__epochs=2, train__learning_rate=1e-6)

@@ -1,6 +1,7 @@
 """The engine: what a training step does, and that steps may be grouped in any way."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -381,18 +382,44 @@ def test_a_missing_backend_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         load_backend()
 
 
+@pytest.mark.parametrize(("gpu", "bfloat16"), [(False, False), (False, True), (True, False)])
+def test_auto_computes_in_16_bits_where_that_is_faster(
+    gpu: bool, bfloat16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_backend()
+    import keras
+
+    monkeypatch.setattr(backend, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(backend, "_multiplies_bfloat16", lambda: bfloat16)
+    image = keras.Input((8, 8, 3))
+    plain = keras.Model(image, keras.layers.Conv2D(4, 3)(image))
+    depthwise = keras.Model(image, keras.layers.DepthwiseConv2D(3)(image))
+    for model in (plain, depthwise):
+        assert is_mixed("mixed", model) and not is_mixed("float32", model)
+    assert is_mixed("auto", plain) == (gpu or bfloat16)
+    assert is_mixed("auto", depthwise) == gpu
+
+
+def test_the_processor_is_asked_for_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_backend()
+    file = tmp_path / "cpuinfo"
+    monkeypatch.setattr(backend, "Path", lambda name: file)
+    assert not backend._multiplies_bfloat16()
+    for flags, known in (("sse avx512f", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)):
+        file.write_text(f"processor : 0\nflags : {flags}\n")
+        assert backend._multiplies_bfloat16() is known
+
+
 def test_precision_sets_the_policy_while_a_model_is_built() -> None:
     load_backend()
     import keras
 
-    def policy_of(name: str) -> str:
-        with computing(mixed=is_mixed(name)):
-            return str(keras.config.dtype_policy().name)
-
     before = keras.config.dtype_policy().name
-    assert policy_of("mixed") == "mixed_bfloat16"
-    assert policy_of("float32") == "float32"
-    assert policy_of("auto") == ("mixed_bfloat16" if backend._has_gpu() else "float32")
+    for mixed, policy in ((True, "mixed_bfloat16"), (False, "float32")):
+        with computing(mixed=mixed):
+            assert keras.config.dtype_policy().name == policy
     assert keras.config.dtype_policy().name == before
 
 

@@ -18,6 +18,8 @@ def render_model_card(manifest: Manifest, metrics: Mapping[str, Any], title: str
         for label, score in test["per_class"].items()
     )
     spec, boxes = manifest.input, ""
+    fit = spec.fit + (", as grey levels" if spec.channels == 1 else "")
+    images = ", ".join(f"{count:,} {split}" for split, count in manifest.data["pictures"].items())
     if "mean_iou" in test:
         low, high = test["mean_iou_ci95"]
         boxes = (
@@ -39,7 +41,8 @@ def render_model_card(manifest: Manifest, metrics: Mapping[str, Any], title: str
 | accuracy on {test["count"]} test images | {accuracy} |
 | log loss, calibration error | {test["log_loss"]:.3f}, {test["ece"]:.3f} |{boxes}
 | network | {manifest.model}; licence of its weights: {manifest.weights_license} |
-| input | uint8 RGB of any size, to {spec.width} x {spec.height} pixels inside, fit: {spec.fit} |
+| input | uint8 RGB of any size, to {spec.width} x {spec.height} pixels inside, fit: {fit} |
+| images | {images} |
 
 ## Use
 

@@ -15,8 +15,11 @@ import numpy as np
 
 from sharpeye.core.arrays import Bools, Floats, Ints
 
+# The 97.5 % quantile of the normal distribution, for 95 % intervals.
+Z_95 = 1.959964
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+
+def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
     """95 % confidence interval of a proportion, within 0..1.
 
     Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001 recommend it for small
@@ -47,7 +50,7 @@ def mean_interval(values: Floats) -> tuple[float, float]:
     return max(0.0, mean - spread), min(1.0, mean + spread)
 
 
-def _t_quantile(freedom: int, z: float = 1.959964) -> float:
+def _t_quantile(freedom: int, z: float = Z_95) -> float:
     """The 97.5 % quantile of Student's t, within 0.2 % (Abramowitz and Stegun 1964, 26.7.5)."""
     if freedom < 3:
         return (12.706205, 4.302653)[freedom - 1]

@@ -89,7 +89,8 @@ class TrainConfig:
     )
     precision: str = knob(
         "auto",
-        "mixed: computes in 16 bits; auto: mixed on a GPU",
+        "mixed: computes in 16 bits; auto: mixed where it is faster, on a GPU and on a processor "
+        "that multiplies bfloat16",
         choices=("auto", "float32", "mixed"),
     )
 

@@ -58,17 +58,17 @@ def build_classifier(
     from sharpeye.models.box_heads import box_from_features, box_from_maps
 
     spec.require_size(min(size.height, size.width))
+    constants = {"scale": _shortest(scale), "offset": _shortest(offset)}
     if spec.body:
         image = keras.Input((size.height, size.width, size.channels), name="image")
         # 16 bits would round the pixels here.
-        scaling = layers.Rescaling(list(scale), list(offset), dtype="float32", name="scaling")
+        scaling = layers.Rescaling(**constants, dtype="float32", name="scaling")
         x = spec.body.build(scaling(image), net)
         features = layers.Activation("linear", dtype="float32", name="features")(x)
         maps: list[Any] = []
     else:
-        scaling = None if load else {"scale": list(scale), "offset": list(offset)}
         image, features, *maps = _from_backbone(
-            spec, size, net, load=load, scaling=scaling, with_maps=boxes > 0
+            spec, size, net, load=load, scaling=None if load else constants, with_maps=boxes > 0
         )
     x = features
     if root_smoothing:
@@ -88,6 +88,11 @@ def build_classifier(
         outputs |= box_from_maps(maps, boxes) if maps else box_from_features(features, net)
     # Keras allows few characters, and the name of own code has others.
     return keras.Model(image, outputs, name=re.sub(r"[^\w.-]", "_", spec.name))
+
+
+def _shortest(constants: tuple[float, ...]) -> float | list[float]:
+    """One number if all channels have the same: a constant a channel takes five times as long."""
+    return constants[0] if len(set(constants)) == 1 else list(constants)
 
 
 def head_of(model: "keras.Model") -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sharpeye.core.metrics import mcnemar, wilson_interval
+from sharpeye.core.metrics import Z_95, mcnemar, wilson_interval
 from sharpeye.runs.run_directory import Run
-
-_Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class RunComparison:
     def _difference(self, lost: int, gained: int) -> tuple[float, tuple[float, float]]:
         difference = (gained - lost) / self.count
         variance = (lost + gained) / self.count - difference**2
-        half = _Z * math.sqrt(max(variance, 0.0) / self.count)
+        half = Z_95 * math.sqrt(max(variance, 0.0) / self.count)
         return difference, (max(-1.0, difference - half), min(1.0, difference + half))
 
     @cached_property
@@ -137,12 +135,14 @@ class RunComparison:
     def columns(self) -> tuple[str, ...]:
         own = ("run", "path", "model", "images", "accuracy", "accuracy_low", "accuracy_high")
         paired = ("difference", "difference_low", "difference_high", "lost", "gained", "p_value")
-        costs = ("p_adjusted", "log_loss", "megabytes", "ms_an_image", "training_seconds")
+        costs = ("p_adjusted", "test_log_loss", "megabytes", "ms_an_image", "training_seconds")
         return (*own, *paired, *costs)
 
     @property
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """A row for each run; the reference has no paired test."""
+        """A row for each run; the reference has no paired test. `test_log_loss` is over all test
+        images of the run, since its tables do not have the probability of the true class.
+        """
         for run, test in zip(self.runs, (None, *self.tests), strict=True):
             accuracy, interval = self.accuracy(run)
             paired: tuple[Any, ...] = (None,) * 7

@@ -92,6 +92,7 @@ def fit_box_head(
         time_limit=0.0,
         patience=0,
         keep_checkpoints=0,
+        precision="float32",  # It is small, and its maps come from a graph of 32 bits.
     )
     return fit_network(build, arrays, settings, **options)
 

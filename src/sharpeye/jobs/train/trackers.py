@@ -8,6 +8,7 @@ training.
 import contextlib
 import importlib.util
 import logging
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -46,7 +47,9 @@ class Tracker(ABC):
         if not self._works:
             return
         try:
-            call()
+            # Standard output holds the results of the command; Trackio prints its advice there.
+            with contextlib.redirect_stdout(sys.stderr):
+                call()
         except Exception as error:  # Servers and libraries fail in many ways.
             self._works = False
             kind = type(self).__name__

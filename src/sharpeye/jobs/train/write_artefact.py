@@ -132,12 +132,6 @@ def evaluate_split(trained: TrainedModel, written: WrittenModel, split: Split) -
 
 def _manifest(trained: TrainedModel, config: Config, ood: OodResult) -> Manifest:
     backbone = trained.backbone
-    pretrained = get_spec(config.model.name).imagenet
-    licenses = {
-        "imagenet": pretrained.license if pretrained else "",
-        "none": "none: all were learned from these images",
-        "random": "none (weights: random, for tests only)",
-    }
     counts = {split: len(trained.in_split(split)) for split in SPLITS}
     return Manifest(
         labels=trained.samples.class_names,
@@ -145,9 +139,24 @@ def _manifest(trained: TrainedModel, config: Config, ood: OodResult) -> Manifest
         task=config.task,
         model=backbone.name,
         calibration={"temperature": trained.head.final_head.temperature},
-        weights_license=licenses.get(config.model.weights, "that of the weights' file"),
+        weights_license=_weights_license(config),
         versions=provenance.versions(),
         created=provenance.now(),
         data={"pictures": counts, "seed": config.seed},
         unknown=ood.detector.to_dict(),
     )
+
+
+def _weights_license(config: Config) -> str:
+    """The licence of weights that others trained, or that there are none."""
+    if config.train.initial_weights:
+        return "that of the weights with which the training began"
+    if config.from_scratch and config.distill.teacher:
+        return "none (learned from these images and from the answers of another model)"
+    pretrained = get_spec(config.model.name).imagenet
+    licenses = {
+        "imagenet": pretrained.license if pretrained else "",
+        "none": "none (all were learned from these images)",
+        "random": "none (weights: random, for tests only)",
+    }
+    return licenses.get(config.model.weights, "that of the weights' file")
