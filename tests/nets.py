@@ -26,6 +26,7 @@ TINY: dict[str, Any] = {
     "net.layer_size": 8,
     "train.epochs": 3,
     "train.batch_size": 16,
+    "train.precision": "float32",  # so that figures are the same on all processors
 }
 
 

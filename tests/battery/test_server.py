@@ -249,7 +249,7 @@ PAYLOADS = (
     '"><script>alert(1)<&script>',
     "'-alert(1)-'",
     "<svg onload=alert(1)>",
-    "{{7*7}}",
+    "{{7777*7777}}",
     "{% raw %}<b>",
     "javascript:alert(1)",
     "&lt;script&gt;",
@@ -279,7 +279,7 @@ def test_scripts_in_names(tally: Tally, cache: Path, tmp_path: Path) -> None:
                 for path, page in pages.items():
                     assert page.status_code == 200, path
                     assert "<" not in payload or payload not in page.text, path
-                    assert "49" not in page.text or payload != "{{7*7}}", path
+                    assert "60481729" not in page.text, path
                 assert str(escape(payload)) in pages["/"].text  # the one that shows names
             with tally.case(f"data: {payload}"):
                 for path, response in lists.items():
