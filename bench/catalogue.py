@@ -149,6 +149,8 @@ FIGURES: dict[str, Figure] = {
     "fashion_10min": Figure("fashion DIR", ("train",), without=_PAGES),
     "fashion_45min": Figure("fashion DIR", ("train",), without=_PAGES),
     "fashion_10min_pairs": Figure("fashion DIR", ("train",), without=_PAGES),
+    "colour_pairs": Figure("colour DIR", ("train",), without=_PAGES),
+    "distill_things8": Figure("distill DIR", ("train",), value="points", without=_PAGES),
     **{
         f"rate_{net}": Figure("rates DIR", ("sweep",), value="ratio", without=_PAGES)
         for net in (

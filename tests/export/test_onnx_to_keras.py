@@ -34,7 +34,8 @@ for name, side, channels, boxes in (
     ("mobilenet_0.25_128", 64, 3, 0),
     ("inception_v3", 75, 3, 0),
 ):
-    size, net = InputSpec(side, side - 1 if name == "cnn" else side, channels=channels), NetConfig()
+    size = InputSpec(side, side - 1 if name == "cnn" else side, channels=channels)
+    net = NetConfig(flip_tta=name in ("lenet5", "resnet_cifar"))
     scaling = {"scale": (1 / 128,) * channels, "offset": (-1.0,) * channels}
     model = build_classifier(get_spec(name), size, 3, net=net, **scaling, boxes=boxes)
     for layer in model.layers:

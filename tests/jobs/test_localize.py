@@ -264,9 +264,10 @@ def test_a_folder_without_annotations_is_refused_in_one_line(
     assert not output.exists()
 
 
-def test_int8_is_refused(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"model.int8 must be false where boxes are learned"):
-        train(place / "scenes", tmp_path / "run", **(FROZEN | {"model__int8": True}))
+@pytest.mark.parametrize("key", ["model.int8", "net.flip_tta"])
+def test_what_boxes_cannot_have_is_refused(key: str, place: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"{key} must be false where boxes are learned"):
+        train(place / "scenes", tmp_path / "run", **(FROZEN | {key.replace(".", "__"): True}))
     assert list(tmp_path.iterdir()) == []
 
 

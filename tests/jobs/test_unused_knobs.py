@@ -92,12 +92,13 @@ def test_an_option_is_named_as_it_is_typed() -> None:
         ("resnet_cifar", ["net.dense_layers"], "net.width, net.batch_norm_momentum"),
         ("alexnet", ["net.batch_norm_momentum"], "net.dropout"),
         ("mobilenet_v2_0.35_96", ["net.width"], "net.batch_norm_momentum, net.dropout"),
+        ("mobilenet_0.25_128", ["net.flip_tta"], "net.batch_norm_momentum, net.dropout"),
     ],
 )
 def test_a_knob_that_a_network_lacks_is_an_error_that_lists_its_knobs(
     model: str, knobs: list[str], known: str
 ) -> None:
-    values = {"net.batch_norm_momentum": 0.5}
+    values: dict[str, Any] = {"net.batch_norm_momentum": 0.5, "net.flip_tta": True}
     changes = {key: values.get(key, 8) for key in knobs}
     with pytest.raises(UsageError) as raised:
         resolve(Config().replace({"model.name": model, "model.weights": "none"} | changes))

@@ -32,7 +32,7 @@ def run_with(backend: str, program: list[str]) -> "subprocess.CompletedProcess[s
     ("model", "settings"),
     [
         ("lenet5", ["model.image_size=32", "net.dropout=0.3"]),
-        ("resnet_cifar", ["model.image_size=32", "net.width=8"]),
+        ("resnet_cifar", ["model.image_size=32", "net.width=8", "net.flip_tta=true"]),
         ("lenet5", ["model.image_size=32", "train.precision=mixed"]),
     ],
 )

@@ -48,6 +48,10 @@ CASES = {
     "cnn": Case("cnn", 0, 3, 10, 1024),
     "cnn grey binary": Case("cnn", 0, 1, 2, 16, {"dense_layers": 2, "layer_size": 16}),
     "resnet_cifar": Case("resnet_cifar", 0, 3, 10, 64, {"width": 8}),
+    "resnet_cifar with mirror images": Case(
+        *("resnet_cifar", 0, 3, 10, 64), {"width": 8, "flip_tta": True}
+    ),
+    "lenet5 grey with mirror images": Case("lenet5", 28, 1, 2, 84, {"flip_tta": True}),
     "alexnet": Case("alexnet", 67, 3, 5, 4096, {"dropout": 0.5}),
     "resnet18": Case("resnet18", 32, 3, 4, 512),
     "resnet18 large": Case("resnet18", 96, 3, 4, 512),
@@ -445,3 +449,19 @@ def test_layers_of_own_networks_compute_in_onnx_what_they_do_in_keras(
     np.testing.assert_allclose(
         Graph(tmp_path / "model.onnx").run(pixels)["features"], expected, atol=1e-4
     )
+
+
+def test_mirror_images_are_averaged_but_not_in_training() -> None:
+    plain, averaged = (build("resnet_cifar", width=8, flip_tta=both) for both in (False, True))
+    averaged.set_weights(plain.get_weights())
+    pixels = np.random.default_rng(0).uniform(0, 255, (5, 32, 32, 3)).astype(np.float32)
+    mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
+    features = [np.asarray(plain(images)["features"]) for images in (pixels, mirrored)]
+    assert largest_difference(*features) > 0.01
+    outputs = [arrays_of(averaged(images)) for images in (pixels, mirrored)]
+    np.testing.assert_allclose(outputs[0]["features"], np.mean(features, axis=0), atol=1e-5)
+    np.testing.assert_allclose(outputs[0]["logits"], outputs[1]["logits"], atol=1e-5)
+    for network in (plain, averaged):
+        network.trainable = False  # so that batch norms do not move
+    trained = [np.asarray(net(pixels, training=True)["features"]) for net in (plain, averaged)]
+    np.testing.assert_allclose(*trained, atol=1e-5)

@@ -28,6 +28,11 @@ class NetConfig:
         "deviation of the truncated normal that kernels begin with; 0: the layer's default",
         (0, 1.0),
     )
+    flip_tta: bool = knob(
+        False,
+        "test-time augmentation: the features of an image and of its mirror image are averaged; a "
+        "prediction takes twice the time",
+    )
     batch_norm_momentum: float = knob(
         0.9, "share of the moving mean and variance that a step keeps", (0, 0.99999)
     )

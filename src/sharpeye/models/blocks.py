@@ -101,6 +101,34 @@ class SquareRoot(layers.Layer):  # type: ignore[misc]
         return ops.sqrt(inputs + self.smooth) - self.smooth**0.5
 
 
+@keras.saving.register_keras_serializable(package="sharpeye")
+class AppendMirrored(layers.Layer):  # type: ignore[misc]
+    """Appends the mirror image of each image to a batch, but not in training."""
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """float[N,H,W,C] to float[2N,H,W,C], in training to the same shape."""
+        if training:
+            return inputs
+        return ops.concatenate([inputs, ops.flip(inputs, axis=2)], axis=0)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (None, *input_shape[1:])
+
+
+@keras.saving.register_keras_serializable(package="sharpeye")
+class MirroredMean(layers.Layer):  # type: ignore[misc]
+    """Averages the features of each image and of the mirror image that `AppendMirrored` added."""
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """float[2N,D] to float[N,D], in training to the same shape."""
+        if training:
+            return inputs
+        return ops.mean(ops.reshape(inputs, (2, -1, inputs.shape[-1])), axis=0)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (None, *input_shape[1:])
+
+
 def kernel_init(net: NetConfig, default: str = "he_normal") -> Any:
     """The initializer of kernels: `net.init_stddev`'s if set, else the default (He et al. 2015)."""
     if net.init_stddev:

@@ -54,7 +54,13 @@ def build_classifier(
     import keras
     from keras import layers
 
-    from sharpeye.models.blocks import BinaryLogits, SquareRoot, dropout, kernel_init
+    from sharpeye.models.blocks import (
+        BinaryLogits,
+        MirroredMean,
+        SquareRoot,
+        dropout,
+        kernel_init,
+    )
     from sharpeye.models.box_heads import box_from_features, box_from_maps
 
     spec.require_size(min(size.height, size.width))
@@ -63,7 +69,8 @@ def build_classifier(
         image = keras.Input((size.height, size.width, size.channels), name="image")
         # 16 bits would round the pixels here.
         scaling = layers.Rescaling(**constants, dtype="float32", name="scaling")
-        x = spec.body.build(scaling(image), net)
+        x = spec.body.build(scaling(_with_mirrored(image, net)), net)
+        x = MirroredMean(dtype="float32", name="mirrored_mean")(x) if net.flip_tta else x
         features = layers.Activation("linear", dtype="float32", name="features")(x)
         maps: list[Any] = []
     else:
@@ -88,6 +95,12 @@ def build_classifier(
         outputs |= box_from_maps(maps, boxes) if maps else box_from_features(features, net)
     # Keras allows few characters, and the name of own code has others.
     return keras.Model(image, outputs, name=re.sub(r"[^\w.-]", "_", spec.name))
+
+
+def _with_mirrored(image: Any, net: NetConfig) -> Any:
+    from sharpeye.models.blocks import AppendMirrored
+
+    return AppendMirrored(dtype="float32", name="mirrored")(image) if net.flip_tta else image
 
 
 def _shortest(constants: tuple[float, ...]) -> float | list[float]:

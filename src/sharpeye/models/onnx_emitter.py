@@ -66,6 +66,7 @@ class _Emitter:
         self._padding: dict[str, Pads] = {}  # pending zero padding of values
         self._convolutions: dict[str, str] = {}  # from a value to the convolution that made it
         self._pooled: dict[str, str] = {}  # the same, but with max pooling in between
+        self._mirrored = ("", "")  # the image and its mirror image, if they are averaged
         self._uses = Counter(id(tensor) for layer in model.layers for tensor in _inputs(layer))
         self._uses.update(id(tensor) for tensor in model.output.values())
 
@@ -311,6 +312,29 @@ class _Emitter:
         kernel = self._array(f"{layer.name}/kernel", weights[0])
         bias = self._array(f"{layer.name}/bias", bias)
         return self._emit_activation(layer, self._node("Gemm", layer.name, value, kernel, bias))
+
+    def _emit_appendmirrored(self, layer: Any, value: str) -> str:
+        columns = np.arange(layer.input.shape[2])[::-1]
+        indices = self._array(f"{layer.name}/columns", columns, np.int64)
+        self._mirrored = (value, self._node("Gather", layer.name, value, indices, axis=3))
+        return value
+
+    def _emit_mirroredmean(self, layer: Any, value: str) -> str:
+        """A second path with the same constants: a graph must never join images of a batch."""
+        renamed = dict([self._mirrored])
+        first = next(i for i, node in enumerate(self._nodes) if node.output[0] == self._mirrored[1])
+        for node in self._nodes[first + 1 :]:
+            output = renamed[node.output[0]] = f"{node.output[0]}/mirrored"
+            inputs = [renamed.get(name, name) for name in node.input]
+            copy = type(node)()
+            copy.CopyFrom(node)
+            del copy.input[:], copy.output[:]
+            copy.name = output
+            copy.input.extend(inputs)
+            copy.output.append(output)
+            self._nodes.append(copy)
+        total = self._node("Add", f"{layer.name}/sum", value, renamed[value])
+        return self._node("Mul", layer.name, total, self._array(f"{layer.name}/half", 0.5))
 
     # The layers of box_heads.py.
 

@@ -99,7 +99,7 @@ class ModelSpec:
     @property
     def net_knobs(self) -> tuple[str, ...]:
         """The keys of `[net]` that have an effect when the network is trained from scratch."""
-        own = self.body.knobs if self.body else (_BATCH_NORM_KNOB,)
+        own = (*self.body.knobs, "flip_tta") if self.body else (_BATCH_NORM_KNOB,)
         return (*own, "dropout", "color", "scaling", "init_stddev")
 
     def require_net_knobs(self, keys: Iterable[str]) -> None:

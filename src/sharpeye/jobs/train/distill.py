@@ -44,12 +44,15 @@ def open_teacher(config: Config) -> OpenModel:
 def with_teacher(
     arrays: TrainingArrays, samples: SampleSet, config: Config, *, progress: Progress | None = None
 ) -> TrainingArrays:
-    """The arrays with `distill.views` views of each training image, and the teacher's answers.
+    """The arrays with `distill.views` views of each training image, and the teacher's answers; as
+    they are if the configuration has no teacher.
 
     Raises:
         UsageError: the teacher has other classes.
         ImageReadError: an image is no longer readable.
     """
+    if not config.distill.teacher:
+        return arrays
     teacher = open_teacher(config)
     columns = _columns(teacher, samples.class_names)
     train = [sample for sample in samples if sample.split == "train"]

@@ -15,7 +15,6 @@ from sharpeye.core.inference import Backbone
 from sharpeye.core.numerics import softmax
 from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path, sha256_file
 from sharpeye.core.types import Filter, InputSpec, ResizeMode, SampleSet, Split
-from sharpeye.data.pixels import DecodedImages
 from sharpeye.errors import DivergedError
 from sharpeye.jobs.train.box_scores import BoxScores, score_boxes
 from sharpeye.jobs.train.context import TrainContext, TrainedModel
@@ -31,7 +30,7 @@ from sharpeye.learn.heads.temperature import fit_temperature
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork
 from sharpeye.learn.nets.settings import FitSettings
-from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
+from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.learn.ood.detector import MAX_IMAGES
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
@@ -59,7 +58,7 @@ def input_spec(config: Config, bit_depth: int) -> InputSpec:
 
 
 def fit_network_on_pixels(
-    context: TrainContext, samples: SampleSet, decoded: DecodedImages
+    context: TrainContext, samples: SampleSet, arrays: TrainingArrays
 ) -> TrainedModel:
     """Train a network, calibrate it, and predict the held-out images.
 
@@ -69,12 +68,9 @@ def fit_network_on_pixels(
         DivergedError: the loss is no longer finite.
     """
     config, run_dir = context.config, context.run_dir
-    spec, size = get_spec(config.model.name), input_spec(config, samples.bit_depth)
-    localizes = config.task == "localize"
-    arrays = build_arrays(samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes)
+    spec, progress = get_spec(config.model.name), context.progress_of("teacher")
+    arrays = with_teacher(arrays, samples, config, progress=progress)
     if config.distill.teacher:
-        teacher_progress = context.progress_of("teacher")
-        arrays = with_teacher(arrays, samples, config, progress=teacher_progress)
         context.clock.lap("teacher")
     epochs = 0 if config.train.time_limit else config.train.epochs
     initial, earlier = find_initial_weights(config), []
@@ -113,7 +109,11 @@ def fit_network_on_pixels(
         boxes=boxes,
         box_scores=box_scores,
         **write_network(
-            run_dir, network, spec.name, size=size, temperature=head.final_head.temperature
+            run_dir,
+            network,
+            spec.name,
+            size=arrays.input,
+            temperature=head.final_head.temperature,
         ),
     )
 

@@ -45,6 +45,11 @@ def resolve(config: Config) -> Config:
             "model.int8 must be false where boxes are learned: their edges lose too much with 8 "
             "bits. Received: true"
         )
+    if config.task == "localize" and config.net.flip_tta:
+        raise UsageError(
+            "net.flip_tta must be false where boxes are learned: the box of a mirror image is "
+            "elsewhere. Received: true"
+        )
     if config.from_scratch and config.finetune.epochs:
         raise UsageError("--fine-tune needs pretrained weights; --epochs says how long to train")
     if not config.from_scratch:

@@ -18,7 +18,6 @@ from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
-from sharpeye.data.pixels import load_pixels
 from sharpeye.data.summary import dataset_name
 from sharpeye.errors import GateError, ModelError, UsageError
 from sharpeye.images.decode_limits import configured_limits, use_limits
@@ -31,8 +30,9 @@ from sharpeye.jobs.train.extend import ExtendedData, extended_config, load_datas
 from sharpeye.jobs.train.finetune import fine_tune
 from sharpeye.jobs.train.head_on_features import fit_head_on_features
 from sharpeye.jobs.train.learning_check import learning_notes
+from sharpeye.jobs.train.load_arrays import arrays_of
 from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
-from sharpeye.jobs.train.network_on_pixels import fit_network_on_pixels, input_spec
+from sharpeye.jobs.train.network_on_pixels import fit_network_on_pixels
 from sharpeye.jobs.train.ood import fit_and_test_ood
 from sharpeye.jobs.train.own_network_check import check_own_network
 from sharpeye.jobs.train.resolve import require_longer, require_same, resolve
@@ -306,19 +306,16 @@ def _train_head(
 def _train_network(context: TrainContext, samples: SampleSet) -> TrainedModel:
     """Digest, pixels, split, fit: the whole network, from random weights."""
     config, clock = context.config, context.clock
-    samples = add_digests(samples, available_cores())
-    clock.lap("digests")
-    progress = context.progress_of("pictures")
-    pixels = load_pixels(samples.samples, input_spec(config, samples.bit_depth), progress=progress)
-    clock.lap("pictures")
-    samples = split_dataset(samples, pixels.rejected, config, run_dir=context.run_dir)
+    samples, arrays = arrays_of(
+        samples, config, context.progress, clock=clock, run_dir=context.run_dir
+    )
     boxes = sum(sample.box is not None for sample in samples)
     with_boxes = f", {boxes} with a box" if config.task == "localize" else ""
     log.info("%d images in %d classes%s", len(samples), len(samples.class_names), with_boxes)
     notes = data_notes(samples, config)
     log_notes(notes)
     clock.lap("split")
-    trained = fit_network_on_pixels(context, samples, pixels)
+    trained = fit_network_on_pixels(context, samples, arrays)
     learning = learning_notes(trained.head.history, samples, config)
     for note in learning:
         log.warning("%s", note)
