@@ -52,6 +52,7 @@ TINY = {
     "net__layer_size": 8,
     "train__epochs": 3,
     "train__batch_size": 8,
+    "train__precision": "float32",  # so that figures are the same on all processors
 }
 
 

@@ -156,6 +156,11 @@ def test_changed_code_is_another_run(
         ("def build(:\n", "SyntaxError"),
         ("import nowhere_at_all\n", "ModuleNotFoundError"),
         ("build = 3\n", "needs a function build"),
+        (NET.replace("= 16", "= (16, 16)"), r"image_size must be a whole number.*\(16, 16\)"),
+        (NET + "build.learning_rate = 'low'\n", r"learning_rate must be a number above 0.*'low'"),
+        (NET.replace("(8, 3,", "(8, 3, name='features',"), r"ValueError: .*features"),
+        (NET.replace("(8, 3,", "(8, 3, name='probs',"), r"ValueError: .*probs"),
+        (NET.replace("(image)\n    r", "(image) + 1.0\n    r"), "takes a value that no layer"),
     ],
 )
 def test_code_that_cannot_be_used_is_one_line_before_any_image_is_read(
@@ -163,9 +168,69 @@ def test_code_that_cannot_be_used_is_one_line_before_any_image_is_read(
 ) -> None:
     own.write_text(code)
     (tmp_path / "empty").mkdir()
-    assert run(["train", str(tmp_path / "empty"), "--model", f"{own}:build", "-q"]) in (2, 3)
+    assert run(["train", str(tmp_path / "empty"), "--model", f"{own}:build", "-q"]) in (2, 3, 4)
     message = one_line(capsys.readouterr().err)
     assert re.search(words, message), message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_name", ["_net.py", "größe.py"])
+def test_a_run_of_own_code_goes_on_with_all_of_its_weights(
+    own: Path, photo_folder: Path, tmp_path: Path, file_name: str
+) -> None:
+    """Two networks are built, since the weights are averaged; Keras numbers their layers."""
+    file = own.rename(own.with_name(file_name))
+    knobs = FEW | {"model": f"{file}:build", "train__learning_rate": 1e-6, "train__ema": 0.5}
+    first = sharpeye.train(photo_folder, output=tmp_path / "run", **knobs)
+    losses = [float(row["validation_log_loss"]) for row in first.table("history.csv")]
+    warm = sharpeye.train(
+        photo_folder, output=tmp_path / "warm", model__weights=str(first.path), **knobs
+    )
+    rows = warm.table("history.csv")
+    assert float(rows[0]["validation_log_loss"]) == pytest.approx(min(losses), abs=1e-3)
+    more = knobs | {"train__epochs": 4}
+    longer = sharpeye.train(photo_folder, output=tmp_path / "run", resume=True, **more)
+    rows = longer.table("history.csv")
+    assert float(rows[3]["validation_log_loss"]) == pytest.approx(min(losses), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_code_that_is_edited_during_a_training_changes_nothing(
+    own: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    augment = tmp_path / "augment.py"
+    augment.write_text("def keep(images, random):\n    return images\n")
+
+    class Editor:
+        def on_epoch_end(self, metrics: Mapping[str, Any]) -> None:
+            own.write_text("def build(:\n")
+            augment.write_text("def keep(images, random):\n    return images * 0\n")
+
+    knobs = FEW | {"model": f"{own}:build", "augment__function": f"{augment}:keep"}
+    plain = sharpeye.train(photo_folder, output=tmp_path / "plain", **knobs)
+    edited = sharpeye.train(photo_folder, output=tmp_path / "edited", callbacks=[Editor()], **knobs)
+    losses = [[row["log_loss"] for row in run.table("history.csv")] for run in (plain, edited)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "body",
+    [
+        "layers.Dense(3)(layers.Conv2D(4, 3)(image))",
+        "layers.Conv2D(4, 3, padding='same', dilation_rate=2)(image)",
+    ],
+)
+def test_layers_that_compute_something_else_are_refused_before_any_image_is_read(
+    own: Path, photo_folder: Path, tmp_path: Path, body: str
+) -> None:
+    own.write_text(
+        f"from keras import layers\n\ndef build(image):\n    x = {body}\n"
+        "    return layers.GlobalAveragePooling2D()(x)\n"
+    )
+    with pytest.raises(ModelError):
+        sharpeye.train(photo_folder, model=f"{own}:build", output=tmp_path / "run", **FEW)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

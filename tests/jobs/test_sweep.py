@@ -121,6 +121,27 @@ def start_workers(no_images: None, monkeypatch: pytest.MonkeyPatch) -> StartWork
     return use
 
 
+def test_images_are_decoded_once_as_the_trials_need_them(
+    start_workers: StartWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the parent, with the configuration that the workers resolve."""
+    start_workers()
+    listed: list[Config] = []
+    samples = SampleSet(Path("x"), (), ("a", "b"))
+
+    def load(config: Config, *_: object) -> tuple[SampleSet, None]:
+        listed.append(config)
+        return samples, None
+
+    monkeypatch.setattr(job, "load_arrays", load)
+    job.sweep(
+        tmp_path / "x", grid={"batch_size": [8]}, model__name="lenet5", output=tmp_path / "sweep"
+    )
+    assert [(c.model.name, c.model.fit, c.model.weights) for c in listed] == [
+        ("lenet5", "pad", "none")
+    ]
+
+
 class InProcessPool(worker_pool.WorkerPool):
     """Runs the trials in this process."""
 

@@ -9,6 +9,7 @@ import pytest
 import sharpeye
 from runner import TINY, hard_photos, one_line, tree
 from sharpeye.cli.app import run
+from sharpeye.core.config import Config
 from sharpeye.errors import ModelError, UsageError
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
@@ -95,6 +96,17 @@ def test_missing_weights_are_an_error_before_any_image_is_read(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         train(tmp_path / "no images", tmp_path / "run", model__weights=str(tmp_path / weights))
+
+
+def test_weights_of_a_fine_tuned_run_are_refused(tmp_path: Path) -> None:
+    """Its network scales pixels and features otherwise."""
+    earlier = tmp_path / "tuned"
+    earlier.mkdir()
+    (earlier / "model.keras").touch()
+    config = Config().replace({"finetune.epochs": 2, "model.weights": "imagenet"})
+    (earlier / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    with pytest.raises(UsageError, match="is a fine-tuned run"):
+        train(tmp_path / "no images", tmp_path / "run", model__weights=str(earlier))
 
 
 def test_weights_of_another_network_are_refused(

@@ -320,6 +320,21 @@ def changed_by(draws: dict[str, Array]) -> Array:
     return np.asarray(counts + (draws["shear"] != 0).sum(1) + (draws["shift"] != 0).sum(1))
 
 
+def test_a_policy_leaves_bright_and_uniform_images_bright() -> None:
+    augmentation = Augmentation(AugmentConfig(**OFF, policy="trivial"), 8, 8, fill=0)
+    draws = augmentation.draw(2000, np.random.default_rng(0))
+    pixels = np.full((2000, 8, 8, 3), 220, np.float32)
+    changed, _, _ = augmentation.apply(pixels, np.ones((2000, 1), np.float32), draws)
+    levels = np.asarray(changed)[:, 3, 3]
+    for name, expected in (("brightness", 255), ("contrast", 220)):
+        brighter = np.asarray(draws[name]) > 1.3
+        assert brighter.sum() > 20
+        np.testing.assert_allclose(levels[brighter], expected, atol=0.01)
+    chosen = np.asarray(draws["autocontrast"]) > 0
+    assert chosen.sum() > 20
+    np.testing.assert_allclose(levels[chosen], 220)  # nothing to stretch
+
+
 def test_trivial_augment_makes_one_change_of_any_strength() -> None:
     augmentation = Augmentation(AugmentConfig(**OFF, policy="trivial"), 40, 40, fill=0)
     draws = augmentation.draw(5000, np.random.default_rng(0))

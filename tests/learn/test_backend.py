@@ -70,6 +70,24 @@ def test_the_averaged_weights_predict() -> None:
     np.testing.assert_allclose(predicted, expected, atol=1e-4)
 
 
+def test_weights_are_averaged_while_gradients_are_accumulated() -> None:
+    changes = {"train.ema": 0.9, "train.accumulate": 2}
+    _, engine = make_model_and_engine(tiny_config(changes))
+    before = [np.array(average) for average in engine._averages]
+    engine.train(make_step_batches(steps=16, rate=0.05))
+    assert any(
+        abs(np.array(a) - b).max() > 1e-3 for a, b in zip(engine._averages, before, strict=True)
+    )
+
+
+def test_before_the_first_average_the_weights_themselves_predict() -> None:
+    model, engine = make_model_and_engine(tiny_config({"train.ema": 0.9}))
+    engine.train(make_step_batches(steps=7, rate=0.05))
+    images = make_step_batches(steps=1).images[0]
+    expected = np.asarray(model(images.astype(np.float32), training=False)["logits"])
+    np.testing.assert_allclose(engine.predict(images)["logits"], expected, atol=1e-4)
+
+
 def test_averages_are_a_part_of_the_state() -> None:
     _, engine = make_model_and_engine(tiny_config({"train.ema": 0.9}))
     batches = make_step_batches(steps=16, rate=0.05)

@@ -34,6 +34,10 @@ def run_with(backend: str, program: list[str]) -> "subprocess.CompletedProcess[s
         ("lenet5", ["model.image_size=32", "net.dropout=0.3"]),
         ("resnet_cifar", ["model.image_size=32", "net.width=8", "net.flip_tta=true"]),
         ("lenet5", ["model.image_size=32", "train.precision=mixed"]),
+        (
+            "cnn",
+            ["model.image_size=32", "train.accumulate=2", "train.ema=0.9", "train.batch_size=8"],
+        ),
     ],
 )
 def test_a_network_trains_on_jax(model: str, settings: list[str], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from nets import SIDE, make_arrays, same_arrays, tiny_config, weights_of
 from sharpeye.core.metrics import log_loss
 from sharpeye.core.numerics import softmax
-from sharpeye.errors import DataError, DivergedError
+from sharpeye.errors import DataError, DivergedError, UsageError
 from sharpeye.learn.nets import checkpoint, loop
 from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.batches import BatchLoader, EpochBatches
@@ -428,3 +428,9 @@ def test_an_error_in_the_loader_thread_is_raised(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Augmentation, "draw", broken)
     with pytest.raises(OSError, match="file of pixels"):
         fit()
+
+
+def test_more_accumulated_steps_than_there_are_is_an_error() -> None:
+    changes = {"train.epochs": 2, "train.batch_size": 16, "train.accumulate": 7}
+    with pytest.raises(UsageError, match=r"at most 6, the steps of this training.*Received: 7"):
+        fit(changes)

@@ -93,8 +93,9 @@ def build_classifier(
     outputs = {"features": features, "logits": logits}
     if boxes:
         outputs |= box_from_maps(maps, boxes) if maps else box_from_features(features, net)
-    # Keras allows few characters, and the name of own code has others.
-    return keras.Model(image, outputs, name=re.sub(r"[^\w.-]", "_", spec.name))
+    # TensorFlow allows few characters, and the name of own code has others.
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", spec.name).lstrip("._-")
+    return keras.Model(image, outputs, name=name or "network")
 
 
 def _with_mirrored(image: Any, net: NetConfig) -> Any:

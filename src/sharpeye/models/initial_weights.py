@@ -28,10 +28,12 @@ class InitialWeights:
     Attributes:
         file: a `model.keras` that a run wrote, or another file of Keras with the same layer names.
         class_names: of the outputs of its last layer, in order; empty if they are not known.
+        complete: whether every layer must take its weights.
     """
 
     file: Path
     class_names: tuple[str, ...] = ()
+    complete: bool = False
 
 
 def set_initial_weights(
@@ -51,7 +53,7 @@ def set_initial_weights(
 
     Raises:
         UsageError: there is no such file.
-        ModelError: the file is damaged, or no layer fits.
+        ModelError: the file is damaged, no layer fits, or one does not although all must.
     """
     check_weight_file(initial.file)
     scopes = read_weight_file(initial.file).scopes
@@ -70,6 +72,11 @@ def set_initial_weights(
         raise ModelError(
             f"{initial.file} is of another network than {model.name}: no layer has the same name "
             "and shape; give its --model, or another --weights"
+        )
+    if new and initial.complete:
+        raise ModelError(
+            f"{initial.file} is of another network than {model.name}: its layers do not fit "
+            f"{name_list(new)}, so that the training cannot go on"
         )
     begin = f"{name_list(new)} begin anew" if new else "all fit"
     return f"weights of {initial.file}: {len(layers) - len(new)} of {len(layers)} layers, {begin}"

@@ -61,7 +61,7 @@ def convert(name: str, kind: str, weights: str, *, size: str, out: str, maps: bo
         outputs["maps"] = FlatMaps(name="maps")(tensors)
     backbone = keras.Model(model.input, outputs, name=model.name)
     onnx.save(emit_onnx(backbone, "image"), out)
-    _check_parity(backbone, Path(out), (height, width, spec.input.channels))
+    check_parity(backbone, Path(out), (height, width, spec.input.channels))
     return f"{json.dumps(shapes)}\n{report}"
 
 
@@ -98,7 +98,13 @@ def randomize(model: "keras.Model") -> None:
         layer.set_weights(values)
 
 
-def _check_parity(backbone: "keras.Model", file: Path, shape: tuple[Any, ...]) -> None:
+def check_parity(backbone: "keras.Model", file: Path, shape: tuple[Any, ...]) -> None:
+    """Raise ModelError unless ONNX Runtime and Keras give the same outputs for random images.
+
+    Args:
+        backbone: `image` [N,*shape] to a dictionary of outputs.
+        file: the same network as ONNX.
+    """
     from sharpeye.core.inference import Graph
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)

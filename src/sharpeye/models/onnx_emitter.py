@@ -107,10 +107,18 @@ class _Emitter:
         emit = getattr(self, f"_emit_{kind.lower()}", None)
         if emit is None:
             raise ModelError(f"layer {layer.name} of kind {kind} has no ONNX form")
-        values = [self._names[id(tensor)] for tensor in _inputs(layer)]
+        values = [self._name_of(layer, tensor) for tensor in _inputs(layer)]
         if kind not in ("Conv2D", "DepthwiseConv2D"):
             values = [self._padded(value) for value in values]
         return str(emit(layer, *values))
+
+    def _name_of(self, layer: Any, tensor: Any) -> str:
+        if id(tensor) not in self._names:
+            raise ModelError(
+                f"layer {layer.name} takes a value that no layer of keras.layers made, but an "
+                "operator or keras.ops: only layers, each used once, have an ONNX form"
+            )
+        return self._names[id(tensor)]
 
     def _node(self, op: str, output: str, *inputs: str, **attributes: Any) -> str:
         """Add a node; its name is that of its output."""

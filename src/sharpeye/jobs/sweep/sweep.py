@@ -140,7 +140,7 @@ def sweep(
         folder = _first_usable(folder, plan)
     _require_usable(folder, plan, resume=resume, overwrite=overwrite)
     # Decode the images into the cache once, before several workers read them.
-    samples = load_arrays(plan.base, progress)[0]
+    samples = load_arrays(resolve(plan.base), progress)[0]
     log.info("%d images in %d classes", len(samples), len(samples.class_names))
     lock = _claim(folder, plan, overwrite=overwrite)
     try:
@@ -183,7 +183,7 @@ def _base_config(
     data: str | Path | None, model: str | None, config: Config | None, *, knobs: Mapping[str, Any]
 ) -> Config:
     changes = {key.replace("__", "."): value for key, value in knobs.items()}
-    if model is not None or config is None:
+    if model is not None or (config is None and "model.name" not in changes):
         changes["model.name"] = model or DEFAULT_MODEL
     changes |= allow_own_code(changes)
     base = config or Config()

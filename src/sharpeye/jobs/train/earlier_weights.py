@@ -62,8 +62,14 @@ def weights_of_run(folder: Path) -> InitialWeights:
     file, labels = folder / layout.KERAS_MODEL, folder / layout.LABELS
     if not file.is_file():
         raise UsageError(
-            f"{folder} has no {layout.KERAS_MODEL}: only a run that trained a whole network, from "
-            "scratch or by --fine-tune, has weights to begin with"
+            f"{folder} has no {layout.KERAS_MODEL}: only a run that trained a whole network from "
+            "scratch has weights to begin with"
+        )
+    config_file = folder / layout.CONFIG
+    if config_file.is_file() and not _config_of(config_file).from_scratch:
+        raise UsageError(
+            f"{folder} is a fine-tuned run, whose network scales pixels and features otherwise "
+            "than one from scratch; --weights takes a run that was trained from scratch"
         )
     names: list[str] = []
     if labels.is_file():

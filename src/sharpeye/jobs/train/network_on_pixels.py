@@ -75,7 +75,8 @@ def fit_network_on_pixels(
     epochs = 0 if config.train.time_limit else config.train.epochs
     initial, earlier = find_initial_weights(config), []
     if context.earlier:
-        initial, earlier = weights_of_run(context.earlier.path), history_of_run(context.earlier)
+        initial = replace(weights_of_run(context.earlier.path), complete=True)
+        earlier = history_of_run(context.earlier)
     with ProgressLog(context, stage="train", epochs=epochs, history=earlier) as progress_log:
         progress_log.images(arrays)
         try:

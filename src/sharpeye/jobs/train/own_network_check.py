@@ -1,17 +1,25 @@
 """Try a user's own network before any image is read: whether it can be built, and shipped."""
 
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from sharpeye.core.config import Config
-from sharpeye.core.own_code import is_own_code
+from sharpeye.core.own_code import code_error, is_own_code
+from sharpeye.core.types import InputSpec
 from sharpeye.jobs.train.network_on_pixels import input_spec
 from sharpeye.models.registry import get_spec
 
+if TYPE_CHECKING:
+    import keras
+
 
 def check_own_network(config: Config) -> None:
-    """Build the network of a resolved configuration once, and write it as ONNX into memory.
+    """Build the network of a resolved configuration once, and write it in both forms of a run.
 
     Raises:
         UsageError: the code cannot be run, or returns something else than features.
-        ModelError: a layer of it cannot be expressed in ONNX.
+        ModelError: a layer of it cannot be expressed in ONNX, or computes something else there.
     """
     if not is_own_code(config.model.name):
         return
@@ -21,10 +29,26 @@ def check_own_network(config: Config) -> None:
     import keras
 
     from sharpeye.models.classifier import build_classifier
-    from sharpeye.models.onnx_emitter import emit_onnx
+    from sharpeye.models.plain_network import to_plain_network
 
     spec, size = get_spec(config.model.name), input_spec(config, 8)
-    ones, zeros = (1.0,) * size.channels, (0.0,) * size.channels
-    model = build_classifier(spec, size, 2, net=config.net, scale=ones, offset=zeros)
+    scale, offset = (1 / 128,) * size.channels, (-1.0,) * size.channels
+    try:
+        model = build_classifier(spec, size, 2, net=config.net, scale=scale, offset=offset)
+        to_plain_network(model, 1.0)
+    except ValueError as error:  # Such as two layers of one name.
+        raise code_error(config.model.name, error) from None
     features = {"features": model.output["features"]}
-    emit_onnx(keras.Model(model.input, features, name="own"), "image")
+    _check_onnx(keras.Model(model.input, features, name="own"), size)
+
+
+def _check_onnx(network: "keras.Model", size: InputSpec) -> None:
+    import onnx
+
+    from sharpeye.models.keras_to_onnx import check_parity
+    from sharpeye.models.onnx_emitter import emit_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "own.onnx"
+        onnx.save(emit_onnx(network, "image"), file)
+        check_parity(network, file, (size.height, size.width, size.channels))

@@ -153,9 +153,10 @@ def _weights_license(config: Config) -> str:
         return "that of the weights with which the training began"
     if config.from_scratch and config.distill.teacher:
         return "none (learned from these images and from the answers of another model)"
-    pretrained = get_spec(config.model.name).imagenet
+    if config.model.weights == "imagenet":
+        pretrained = get_spec(config.model.name).imagenet
+        return pretrained.license if pretrained else ""
     licenses = {
-        "imagenet": pretrained.license if pretrained else "",
         "none": "none (all were learned from these images)",
         "random": "none (weights: random, for tests only)",
     }

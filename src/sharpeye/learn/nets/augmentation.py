@@ -222,12 +222,12 @@ class Augmentation:
         }
         for name, change in changes.items():
             if name in draws:
-                pixels = change(pixels, draws[name])
+                # As with images of bytes: a later change must not meet levels that none has.
+                pixels = ops.clip(change(pixels, draws[name]), 0.0, 255.0)
         if "noise" in draws:
             bank = _noise_bank(math.prod(pixels.shape[2:]))
             deviation = self._config.noise
             pixels = pixel_augment.add_noise(pixels, draws["noise"], bank, deviation=deviation)
-        if {*changes, "noise"} & draws.keys():
             pixels = ops.clip(pixels, 0.0, 255.0)
         return pixels
 

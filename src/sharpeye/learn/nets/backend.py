@@ -150,14 +150,11 @@ def make_engine(
         from sharpeye.learn.nets.engine_tensorflow import TensorFlowEngine
 
         engine = TensorFlowEngine
-    with computing(mixed=False):
-        model = build()
+    model = _build(build, mixed=False)
     inference_model = None
     mixed = is_mixed(settings.precision, model)
     if mixed or settings.ema:
-        inference_model = model
-        with computing(mixed=mixed):
-            model = build()
+        inference_model, model = model, _build(build, mixed=mixed)
     return engine(
         model,
         _make_optimizer(model, settings),
@@ -165,6 +162,17 @@ def make_engine(
         loss=loss,
         inference_model=inference_model,
     )
+
+
+def _build(build: Callable[[], keras.Model], *, mixed: bool) -> keras.Model:
+    """A network whose layers have the same names however many networks were built before it: a
+    file of weights identifies layers by name, and Keras numbers those that have none.
+    """
+    from keras.src.utils.naming import reset_uids
+
+    reset_uids()
+    with computing(mixed=mixed):
+        return build()
 
 
 def _make_optimizer(model: keras.Model, settings: FitSettings) -> keras.optimizers.Optimizer:

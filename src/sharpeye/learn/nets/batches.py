@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.arrays import Array, Floats, Ints
+from sharpeye.core.own_code import load_function
 from sharpeye.learn.heads.head import class_weights
 from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.engine import StepBatches
@@ -86,7 +87,9 @@ class BatchLoader:
     ) -> None:
         self._arrays, self._batches = arrays, batches
         self._augmentation, self._settings = augmentation, settings
-        self._function = settings.augment.function
+        self._own_name = settings.augment.function
+        # Loaded once: the file may be edited during the training.
+        self._own = load_function(self._own_name, "--augment")[0] if self._own_name else None
         step_bytes = arrays.pixels[:1].nbytes * batches.batch_size
         self._block_steps = max(1, min(_MAX_BLOCK_STEPS, _MAX_BLOCK_BYTES // step_bytes))
 
@@ -135,8 +138,8 @@ class BatchLoader:
             targets["box"] = boxes.reshape(*shape, 4)
         draws = self._augmentation.draw(batches.size, random, boxes)
         images = arrays.pixels[arrays.indices["train"][batches]]
-        if self._function:
-            images = apply_own_function(self._function, images, random)
+        if self._own:
+            images = apply_own_function(self._own, self._own_name, images, random)
         return StepBatches(
             images=images,
             targets=targets,

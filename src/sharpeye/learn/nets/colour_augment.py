@@ -73,11 +73,14 @@ def solarize(pixels: Tensor, threshold: Tensor) -> Tensor:
 
 
 def normalize_contrast(pixels: Tensor, chosen: Tensor) -> Tensor:
-    """Stretch each channel to 0..255 in the chosen images, int32[B] of 0 and 1."""
+    """Stretch each channel to 0..255 in the chosen images, int32[B] of 0 and 1; a channel of one
+    level stays as it is.
+    """
     low = ops.min(pixels, axis=(1, 2), keepdims=True)
     high = ops.max(pixels, axis=(1, 2), keepdims=True)
     stretched = (pixels - low) * (255 / ops.maximum(high - low, 1.0))
-    return ops.where(per_image(chosen) > 0, stretched, pixels)
+    can_stretch = ops.logical_and(per_image(chosen) > 0, high - low >= 1.0)
+    return ops.where(can_stretch, stretched, pixels)
 
 
 def luma(pixels: Tensor) -> Tensor:

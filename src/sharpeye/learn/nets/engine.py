@@ -121,7 +121,8 @@ class Engine(ABC):
         copies, variables = self._inference_model.variables, self._model.variables
         for copy, variable in zip(copies, variables, strict=True):
             copy.assign(variable)
-        if self._averages:
+        # Before the first update the averages are the weights that the network began with.
+        if self._averages and int(self._optimizer._iterations) >= AVERAGE_STEPS:
             targets = [copy for copy in copies if _is_float(copy)]
             for copy, average in zip(targets, self._averages, strict=True):
                 copy.assign(average)

@@ -42,7 +42,7 @@ class JaxEngine(Engine):
         """Scan over the steps; returns the new values and the totals."""
         variables = self._optimizer.variables
         rate_index = next(i for i, v in enumerate(variables) if v is self._optimizer._learning_rate)
-        steps_index = next(i for i, v in enumerate(variables) if v is self._optimizer.iterations)
+        steps_index = next(i for i, v in enumerate(variables) if v is self._optimizer._iterations)
         gradient_of = jax.value_and_grad(self._mean_loss, has_aux=True)
 
         def step(carry: Any, batch: Any) -> Any:

@@ -104,7 +104,7 @@ class TensorFlowEngine(Engine):
         return [sum(terms[1:], terms[0]) for terms in zip(*sums, strict=True)]
 
     def _update_averages(self) -> None:
-        steps = self._optimizer.iterations.value
+        steps = self._optimizer._iterations.value  # `iterations` skips accumulated steps.
 
         def update() -> Any:
             momentum = self._average_momentum(steps)

@@ -14,7 +14,7 @@ from sharpeye.core.arrays import Array
 from sharpeye.core.metrics import log_loss
 from sharpeye.core.numerics import softmax
 from sharpeye.core.progress import Progress
-from sharpeye.errors import DataError, DivergedError
+from sharpeye.errors import DataError, DivergedError, UsageError
 from sharpeye.images.boxes import iou
 from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.backend import load_backend, make_engine
@@ -193,7 +193,11 @@ def fit_network(
 def prepare_training(
     build: Callable[[], "keras.Model"], arrays: TrainingArrays, settings: FitSettings
 ) -> tuple[Engine, BatchLoader]:
-    """Load the backend; an engine for the network that `build` makes, and its batches."""
+    """Load the backend; an engine for the network that `build` makes, and its batches.
+
+    Raises:
+        UsageError: more steps are accumulated than there are.
+    """
     load_backend()
     import keras
 
@@ -207,6 +211,12 @@ def prepare_training(
         balance=settings.balance,
         seed=settings.seed,
     )
+    steps = batches.steps_per_epoch * settings.epochs
+    if settings.accumulate > steps:
+        raise UsageError(
+            f"train.accumulate must be at most {steps}, the steps of this training, or no weight "
+            f"ever moves. Received: {settings.accumulate}"
+        )
     engine = make_engine(build, settings, augmentation=augmentation, loss=Loss(settings, size))
     return engine, BatchLoader(arrays, batches, augmentation, settings=settings)
 

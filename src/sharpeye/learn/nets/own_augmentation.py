@@ -1,18 +1,24 @@
 """Change training images by a function of the user's own code."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from sharpeye.core.arrays import Array
-from sharpeye.core.own_code import code_error, load_function
+from sharpeye.core.own_code import code_error
 from sharpeye.errors import UsageError
 
+OwnFunction = Callable[[Array, np.random.Generator], Array]
 
-def apply_own_function(name: str, images: Array, random: np.random.Generator) -> Array:
+
+def apply_own_function(
+    function: OwnFunction, name: str, images: Array, random: np.random.Generator
+) -> Array:
     """Call `function(images, random)` with the images of each step.
 
     The function gets uint8[B,H,W,C] and a generator of NumPy, from which all of its random numbers
     must come, and returns an array of the same shape and type. It runs before all other changes, on
-    the host.
+    the host. Messages name it `name`.
 
     Args:
         images: uint8[K,B,H,W,C].
@@ -20,7 +26,6 @@ def apply_own_function(name: str, images: Array, random: np.random.Generator) ->
     Raises:
         UsageError: it raised an exception, or returned something else.
     """
-    function, _ = load_function(name, "--augment")
     steps = []
     for batch in images:
         try:

@@ -61,6 +61,7 @@ def try_learning_rates(
     Raises:
         DivergedError: not even the first steps have a loss.
     """
+    settings = replace(settings, accumulate=1)
     engine, loader = prepare_training(build, arrays, settings)
     rates = settings.learning_rate * np.geomspace(_LOWEST, _HIGHEST, STEPS)
     losses: list[float] = []
