@@ -72,7 +72,9 @@ def row(trained: Trained) -> dict[str, Any]:
 def compare(data: Path, recipe: str, first: Trained, pairs: int) -> dict[str, Any]:
     """The recipe against what it was, by accuracy and by McNemar's test of each pair."""
     before = [train(data, recipe, {"seed": i} | BEFORE[recipe]) for i in range(pairs)]
-    after = [first, *(train(data, recipe, {"seed": i}) for i in range(1, pairs))]
+    # As many epochs as fitted into the time of the first one, whatever else the machine does now.
+    epochs = {"train.time_limit": 0, "train.epochs": first.metrics["epochs"]}
+    after = [first, *(train(data, recipe, {"seed": i} | epochs) for i in range(1, pairs))]
     differences = [b.accuracy - a.accuracy for a, b in zip(before, after, strict=True)]
     result: dict[str, Any] = {
         key: {

@@ -24,7 +24,7 @@ SCORES = ("mean_iou", "accuracy", "accuracy_at_iou50", "accuracy_at_iou75")
 # What makes each of them, and whether it is learned from scratch.
 MODELS: dict[str, tuple[list[str], bool]] = {
     "default": ([], False),
-    "alexnet": (["--model", "alexnet"], True),
+    "alexnet": (["--model", "alexnet", "--set", "train.precision=float32"], True),
 }
 
 

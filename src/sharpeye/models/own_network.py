@@ -36,7 +36,7 @@ def own_network(name: str) -> tuple[ModelSpec, str]:
             )
         return features
 
-    side = _number(function, name, "image_size", _SIDE)
+    side = _number(function, name, "image_size", default=_SIDE)
     spec = ModelSpec(
         name=short_name(name),
         input=InputSpec(side, side, fit="stretch"),
@@ -46,15 +46,15 @@ def own_network(name: str) -> tuple[ModelSpec, str]:
         paper="",
         min_size=1,
         body=NetworkBody(build),
-        learning_rate=_number(function, name, "learning_rate", _LEARNING_RATE),
+        learning_rate=_number(function, name, "learning_rate", default=_LEARNING_RATE),
     )
     return spec, digest
 
 
-def _number(function: Any, name: str, attribute: str, default: Any) -> Any:
+def _number(function: Any, name: str, attribute: str, *, default: Any) -> Any:
     """An attribute of the function, which must be a number above 0 of the default's type."""
     value, kind = getattr(function, attribute, default), type(default)
     if isinstance(value, bool) or not isinstance(value, (int, kind)) or value <= 0:
-        wanted = "a whole number of pixels" if kind is int else "a number"
-        raise UsageError(f"{name}: its {attribute} must be {wanted} above 0. Received: {value!r}")
+        allowed = "a whole number of pixels" if kind is int else "a number"
+        raise UsageError(f"{name}: its {attribute} must be {allowed} above 0. Received: {value!r}")
     return kind(value)

@@ -12,6 +12,7 @@ from math import inf, prod
 import numpy as np
 
 from sharpeye.artefact.export.graph_def_nodes import (
+    FLOAT,
     INT32,
     TO_NHWC,
     GraphDefTranslation,
@@ -207,6 +208,19 @@ def _concat(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
     return GraphDefValue(name, layout)
 
 
+def _gather(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    x, indices, axis = graph.final_value(node), node.constant(1), node.attributes.get("axis", 0)
+    if x.layout != "NCHW" or axis not in (2, 3) or indices.ndim != 1 or (indices < 0).any():
+        node.fail("only rows or columns of an image are taken")
+    inputs = [
+        graph.nodes.constant(f"{node.name}/{name}", values, INT32)
+        for name, values in (("indices", indices), ("axis", axis - 1))
+    ]
+    types = {"Tparams": FLOAT, "Tindices": INT32, "Taxis": INT32}
+    name = graph.nodes.free_name(node.name)
+    return GraphDefValue(graph.nodes.add("GatherV2", name, [x.node, *inputs], **types), x.layout)
+
+
 def _flatten(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
     before, after = node.input_shape(), node.output_shape()
     if before == after:
@@ -246,6 +260,7 @@ RULES: dict[str, Callable[[GraphDefTranslation, OnnxNode], GraphDefValue]] = {
     "Max": _maximum,
     **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), _mean),
     "Concat": _concat,
+    "Gather": _gather,
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze"), _flatten),
     **dict.fromkeys(("Gemm", "MatMul"), _product),
 }

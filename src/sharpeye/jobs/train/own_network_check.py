@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sharpeye.core.config import Config
 from sharpeye.core.own_code import code_error, is_own_code
+from sharpeye.core.storage import atomic_path
 from sharpeye.core.types import InputSpec
 from sharpeye.jobs.train.network_on_pixels import input_spec
 from sharpeye.models.registry import get_spec
@@ -50,5 +51,6 @@ def _check_onnx(network: "keras.Model", size: InputSpec) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "own.onnx"
-        onnx.save(emit_onnx(network, "image"), file)
+        with atomic_path(file) as temporary:
+            onnx.save(emit_onnx(network, "image"), temporary)
         check_parity(network, file, (size.height, size.width, size.channels))

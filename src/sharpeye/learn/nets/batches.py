@@ -139,7 +139,7 @@ class BatchLoader:
         draws = self._augmentation.draw(batches.size, random, boxes)
         images = arrays.pixels[arrays.indices["train"][batches]]
         if self._own:
-            images = apply_own_function(self._own, self._own_name, images, random)
+            images = apply_own_function(self._own, self._own_name, images, random=random)
         return StepBatches(
             images=images,
             targets=targets,

@@ -79,8 +79,8 @@ def normalize_contrast(pixels: Tensor, chosen: Tensor) -> Tensor:
     low = ops.min(pixels, axis=(1, 2), keepdims=True)
     high = ops.max(pixels, axis=(1, 2), keepdims=True)
     stretched = (pixels - low) * (255 / ops.maximum(high - low, 1.0))
-    can_stretch = ops.logical_and(per_image(chosen) > 0, high - low >= 1.0)
-    return ops.where(can_stretch, stretched, pixels)
+    mask = ops.logical_and(per_image(chosen) > 0, high - low >= 1.0)
+    return ops.where(mask, stretched, pixels)
 
 
 def luma(pixels: Tensor) -> Tensor:

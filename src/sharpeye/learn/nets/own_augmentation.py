@@ -12,7 +12,7 @@ OwnFunction = Callable[[Array, np.random.Generator], Array]
 
 
 def apply_own_function(
-    function: OwnFunction, name: str, images: Array, random: np.random.Generator
+    function: OwnFunction, name: str, images: Array, *, random: np.random.Generator
 ) -> Array:
     """Call `function(images, random)` with the images of each step.
 
