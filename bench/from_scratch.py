@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,7 @@ def _best_epoch(epoch: Callable[[], None], count: int) -> float:
     return count / min(seconds)
 
 
-def _sharpeye(net: str, **changes: Any) -> float:
+def _sharpeye(net: str) -> float:
     from sharpeye.core.config import Config
     from sharpeye.core.types import InputSpec
     from sharpeye.learn.nets.from_scratch import fit_from_scratch
@@ -117,7 +116,6 @@ def _sharpeye(net: str, **changes: Any) -> float:
             "train.precision": "float32",
             "augment.flip": False,
             "augment.shift": 0,
-            **{key.replace("__", "."): value for key, value in changes.items()},
         }
     )
     fitted = fit_from_scratch(get_spec(net), config, arrays)
@@ -192,13 +190,7 @@ def _torch(net: str) -> float:
     return _best_epoch(epoch, count)
 
 
-PROGRAMS: dict[str, Callable[[str], float]] = {
-    "sharpeye": _sharpeye,
-    "keras": _keras,
-    "torch": _torch,
-    "mixed": partial(_sharpeye, train__precision="mixed"),
-    "ema": partial(_sharpeye, train__ema=0.998),
-}
+PROGRAMS = {"sharpeye": _sharpeye, "keras": _keras, "torch": _torch}
 
 if __name__ == "__main__":
     net = {"type": arguments.one_of(NETS), "nargs": "?"}

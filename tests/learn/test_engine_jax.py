@@ -33,10 +33,13 @@ def run_with(backend: str, program: list[str]) -> "subprocess.CompletedProcess[s
     [
         ("lenet5", ["model.image_size=32", "net.dropout=0.3"]),
         ("resnet_cifar", ["model.image_size=32", "net.width=8", "net.flip_tta=true"]),
-        ("lenet5", ["model.image_size=32", "train.precision=mixed"]),
-        (
+        pytest.param(
+            "lenet5", ["model.image_size=32", "train.precision=mixed"], marks=pytest.mark.slow
+        ),
+        pytest.param(
             "cnn",
             ["model.image_size=32", "train.accumulate=2", "train.ema=0.9", "train.batch_size=8"],
+            marks=pytest.mark.slow,
         ),
     ],
 )
