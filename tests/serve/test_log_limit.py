@@ -26,6 +26,7 @@ def test_records_over_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     assert second.getMessage() == "it failed"
 
 
+@pytest.mark.slow
 def test_a_bug_that_is_met_a_hundred_times_is_logged_some_times(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -74,6 +74,7 @@ def test_what_does_not_exist_is_404_in_json(
     assert words in response.json()["error"]
 
 
+@pytest.mark.slow
 def test_the_description_has_every_status_that_comes(client: httpx.Client, image: bytes) -> None:
     """Requests of every route, right and wrong: status and media type are in `/openapi.json`."""
     paths = client.get("/openapi.json").json()["paths"]
