@@ -11,8 +11,11 @@ from PIL import Image
 import sharpeye
 from runner import TINY, one_line
 from sharpeye.cli.app import run
-from sharpeye.jobs.train import progress_log
+from sharpeye.errors import DivergedError
+from sharpeye.jobs.train import finetune, progress_log
+from sharpeye.jobs.train.network_on_pixels import SECONDS_AFTER
 from sharpeye.learn.nets.rate_range import STEPS
+from sharpeye.learn.nets.settings import FitSettings
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -73,7 +76,10 @@ def test_the_preview_has_a_row_an_image(photo_folder: Path, tmp_path: Path) -> N
     assert sum(changed) >= 4
 
 
-def test_curves_have_no_point_twice_after_a_stop(photo_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [3, 5])
+def test_curves_have_each_point_once_after_a_stop(
+    stop: int, photo_folder: Path, tmp_path: Path
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     class Cut(Exception):
@@ -83,7 +89,7 @@ def test_curves_have_no_point_twice_after_a_stop(photo_folder: Path, tmp_path: P
 
     def cut(self: Any, row: Any) -> None:
         whole(self, row)
-        if row["epoch"] == 3:
+        if row["epoch"] == stop:
             raise Cut
 
     output, knobs = tmp_path / "run", TINY | {"train__epochs": 5}
@@ -92,8 +98,8 @@ def test_curves_have_no_point_twice_after_a_stop(photo_folder: Path, tmp_path: P
         patch.setattr(progress_log.ProgressLog, "epoch", cut)
         with pytest.raises(Cut):
             sharpeye.train(photo_folder, output=output, **knobs)
-    # The last checkpoint is lost: epoch 3 is trained once more.
-    sorted((output / "checkpoints").iterdir())[-1].unlink()
+    if stop == 3:  # The last checkpoint is lost: that epoch is trained once more.
+        sorted((output / "checkpoints").iterdir())[-1].unlink()
     done = sharpeye.train(photo_folder, output=output, resume=True, **knobs)
     rows = done.table("history.csv")
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5"]
@@ -111,3 +117,20 @@ def test_a_time_limit_covers_the_whole_run(photo_folder: Path, tmp_path: Path) -
     done = sharpeye.train(photo_folder, output=tmp_path / "run", **knobs)
     assert 1 < len(done.table("history.csv")) < 10_000
     assert done.metrics["seconds"]["total"] < 20
+
+
+def test_what_a_run_did_before_counts_against_the_time_of_fine_tuning(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[FitSettings] = []
+
+    def fit(_build: Any, _arrays: Any, settings: FitSettings, **_: Any) -> Any:
+        seen.append(settings)
+        raise DivergedError("enough")
+
+    monkeypatch.setattr(finetune, "fit_network", fit)
+    knobs = {"model__image_size": 64, "finetune__epochs": 3, "train__time_limit": 60.0}
+    done = sharpeye.train(photo_folder, output=tmp_path / "run", model__weights="random", **knobs)
+    spent = sum(done.metrics["seconds"][stage] for stage in ("features", "head"))
+    assert 1 <= seen[0].time_limit <= 60 - spent - SECONDS_AFTER
+    assert seen[0].predictions_after > 0

@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import sharpeye
 from runner import TINY, hard_photos, one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.core.config import Config
-from sharpeye.errors import ModelError, UsageError
+from sharpeye.errors import DataError, ModelError, UsageError
+from sharpeye.jobs.evaluate import evaluate
+from sharpeye.models.weights.weight_files import read_weight_file
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -84,6 +87,47 @@ def test_an_image_size_that_dense_layers_do_not_fit_keeps_the_convolutions(
     assert "2 of 3 layers, classifier begin anew" in caplog.text
 
 
+def test_other_images_are_scaled_as_those_of_the_weights(
+    first: sharpeye.Run, photos: Path, tmp_path: Path
+) -> None:
+    for file in photos.rglob("*.png"):
+        darker = tmp_path / "dark" / file.relative_to(photos)
+        darker.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(file) as image:
+            image.point(lambda level: level // 4).save(darker)
+    knobs = {"train__initial_weights": str(first.path), "train__epochs": 1}
+    scalings = {
+        name: read_weight_file(done.path / "model.keras").scaling
+        for name, done in {
+            "first": first,
+            "begun with it": train(tmp_path / "dark", tmp_path / "run", **knobs),
+            "begun anew": train(tmp_path / "dark", tmp_path / "new", train__epochs=1),
+        }.items()
+    }
+    assert scalings["begun with it"] == scalings["first"] != scalings["begun anew"]
+
+
+def test_test_images_that_the_weights_were_trained_on_are_told(
+    first: sharpeye.Run, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another seed splits the images otherwise."""
+    knobs = {"train__initial_weights": str(first.path), "train__epochs": 1}
+    same = train(photos, tmp_path / "same", **knobs)
+    assert "initial weights" not in (same.path / "report.html").read_text(encoding="utf-8")
+    other = train(photos, tmp_path / "other", **knobs, seed=3)
+    parts = {row["sha256"]: row["part"] for row in first.table("split.csv")}
+    tested = [row for row in other.table("split.csv") if row["part"] == "test"]
+    known = sum(parts[row["sha256"]] != "test" for row in tested)
+    sentence = f"{known} of the {len(tested)} test images, or nearly the same ones, are among those"
+    assert known and sentence in caplog.text
+    assert sentence in (other.path / "report.html").read_text(encoding="utf-8")
+    # Other commands know of them, too.
+    evaluation, *_ = evaluate(other.path, photos)
+    assert evaluation.metrics["count"] == len(tested) - known
+    third = train(photos, tmp_path / "third", seed=3, train__epochs=1)
+    assert sharpeye.compare([other, third]).count == len(tested) - known
+
+
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
@@ -149,6 +193,16 @@ def test_a_finished_run_goes_on_with_more_epochs(
     assert longer.table("split.csv") == sharpeye.Run(output).table("split.csv")
     assert min(losses(longer)) <= min(losses(done))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_finished_run_does_not_go_on_with_other_images(tmp_path: Path) -> None:
+    photos, output = hard_photos(tmp_path / "photos"), tmp_path / "run"
+    train(photos, output, train__epochs=2)
+    before = tree(output)
+    (photos / "ash" / "ash0.png").unlink()
+    with pytest.raises(DataError, match=r"the images are not those .*1 differ, such as ash/ash0"):
+        train(photos, output, resume=True, train__epochs=4)
+    assert tree(output) == before
 
 
 @pytest.mark.slow

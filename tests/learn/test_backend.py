@@ -161,6 +161,19 @@ def test_replicas_together_take_the_step_of_the_complete_batch(
     assert_close(totals, all_totals, 1e-4)
 
 
+def test_no_slice_of_a_batch_is_too_small_for_a_batch_norm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load_backend()
+    from sharpeye.learn.nets import engine_tensorflow
+
+    threading = engine_tensorflow.tf.config.threading
+    monkeypatch.setattr(threading, "get_intra_op_parallelism_threads", lambda: 1)
+    monkeypatch.setattr(threading, "get_inter_op_parallelism_threads", lambda: 16)
+    counts = {size: engine_tensorflow.count_replicas(size) for size in (1, 8, 16, 64, 256)}
+    assert counts == {1: 1, 8: 1, 16: 2, 64: 8, 256: 16}
+
+
 def test_steps_may_be_taken_together_or_one_by_one() -> None:
     config = tiny_config(AUGMENTATION)
     batches = augmented_batches(config, steps=4)

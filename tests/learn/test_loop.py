@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from nets import SIDE, make_arrays, same_arrays, tiny_config, weights_of
+from nets import CLASSES, SIDE, make_arrays, same_arrays, tiny_config, weights_of
 from sharpeye.core.metrics import log_loss
 from sharpeye.core.numerics import softmax
 from sharpeye.errors import DataError, DivergedError, UsageError
@@ -419,6 +419,20 @@ def test_the_loader_follows_the_batches_and_the_augmentation(
         assert draws.shape[:2] == (1, 8)
         np.testing.assert_array_equal(draws, again[1].draws[name])
     assert any((draws != other[1].draws[name]).any() for name, draws in blocks[1].draws.items())
+
+
+def test_the_warm_up_has_every_length_that_an_epoch_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sharpeye.learn.nets.batches._MAX_BLOCK_STEPS", 2)
+    config, arrays = tiny_config({"train.batch_size": 8}), make_arrays(train=43)
+    settings = FitSettings.from_config(config, 0.1)
+    targets = arrays.targets["train"]
+    batches = EpochBatches(targets, CLASSES, batch_size=8, balance="none", seed=0)
+    augmentation = Augmentation(settings.augment, SIDE, SIDE, fill=0.0)
+    loader = BatchLoader(arrays, batches, augmentation, settings=settings)
+    assert [len(block.learning_rates) for block in loader.epoch(0, 1)] == [2, 2, 1]
+    blocks = [block.learning_rates.tolist() for block in loader.warm_up(each_length=True)]
+    assert blocks == [[0.0], [0.0, 0.0]]
+    assert [len(b.learning_rates) for b in loader.warm_up(each_length=False)] == [1]
 
 
 def test_an_error_in_the_loader_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from sharpeye.images.resize import fit_image
 from sharpeye.report.compare_page import render_compare
 from sharpeye.report.run_comparison import ComparedRun, RunComparison, RunPrediction
 from sharpeye.runs import layout
+from sharpeye.runs.lineage import training_rows
 from sharpeye.runs.run_directory import ResultWriter, Run
 
 TABLE, CHANGED = "compare.csv", "changed.csv"
@@ -30,8 +31,8 @@ _MAX_SHOWN = 60
 def compare(runs: Sequence[str | Path | Run]) -> RunComparison:
     """Compare two or more finished runs; the first is the reference.
 
-    An image counts if it is a test image of all runs, with the same content and the same class, so
-    that no run has trained on it.
+    An image counts if it is a test image of all runs, with the same content and the same class,
+    and no run was trained on it, nor any whose weights a run began with.
 
     Raises:
         UsageError: fewer than two runs, or the same one twice.
@@ -49,8 +50,8 @@ def compare(runs: Sequence[str | Path | Run]) -> RunComparison:
     common = set.intersection(*(set(by_image) for by_image in predictions))
     if not common:
         raise DataError(
-            "the runs have no test image in common, by content and class: train them on the same "
-            "folder with the same split (seed, split.*)"
+            "the runs have no test image in common, by content and class, on which none of them "
+            "was trained: train them on the same folder with the same split (seed, split.*)"
         )
     order = [image for image in predictions[0] if image in common]
     compared = [
@@ -95,8 +96,12 @@ def require_comparison_output(folder: Path) -> None:
 
 def _test_predictions(run: Run) -> dict[tuple[str, str], RunPrediction]:
     """The predictions of the test images by digest and class, in the order of the table."""
-    rows = run.table(layout.SPLIT)
-    digests = {(row["path"], row["label"]): row["sha256"] for row in rows if row["part"] == "test"}
+    trained = {row["sha256"] for row in training_rows(run.path)}
+    digests = {
+        (row["path"], row["label"]): row["sha256"]
+        for row in run.table(layout.SPLIT)
+        if row["part"] == "test" and row["sha256"] not in trained
+    }
     result = {}
     for row in run.table(layout.PREDICTIONS):
         digest = digests.get((row["path"], row["label"]))

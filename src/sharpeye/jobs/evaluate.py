@@ -35,6 +35,7 @@ from sharpeye.report.evaluation import Evaluation, OodMetrics
 from sharpeye.report.exposure_wording import NOT_KNOWN, accuracy_line, exposure_rows
 from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout
+from sharpeye.runs.lineage import training_rows
 from sharpeye.runs.run_directory import ResultWriter, Run
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def evaluate(
     opened = model if isinstance(model, Model) else load(model)
     run = _run_of(opened)
     config = None if run is None else _config_of(run)
-    rows = run.table(layout.SPLIT) if run else []
+    rows = [*run.table(layout.SPLIT), *training_rows(run.path)] if run else []
     dataset = read_labelled_images(user_path(data), opened, config, label_from=label_from)
     dataset = add_digests(dataset, available_cores()) if run else dataset
     samples, predictions, rejected = [], [], list(dataset.rejected)
@@ -143,7 +144,7 @@ def _divide(
     """Divide the images into unseen ones and those that the run was trained on.
 
     Args:
-        rows: those of the run's `split.csv`.
+        rows: those of the run's `split.csv`, and of `training_rows`.
     """
     config = _config_of(run)
     root = None if config is None else locate(config, config.data.folder)

@@ -1,7 +1,9 @@
 """Begin the training of a network with the weights of an earlier one. Needs Keras."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from sharpeye.errors import ModelError
 from sharpeye.models.classifier import LAST_LAYER
 from sharpeye.models.weights.hdf5 import LayerArrays
 from sharpeye.models.weights.weight_file_check import check_weight_file
-from sharpeye.models.weights.weight_files import read_weight_file
+from sharpeye.models.weights.weight_files import WeightFile, read_weight_file
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +37,24 @@ class InitialWeights:
     class_names: tuple[str, ...] = ()
     complete: bool = False
 
+    @cached_property
+    def content(self) -> WeightFile:
+        """The file's content; raises as `read_weight_file`."""
+        check_weight_file(self.file)
+        return read_weight_file(self.file)
+
+    def scaling(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """The factor and offset of each channel with which the network was trained; None if the
+        file does not tell, or has other channels.
+        """
+        values = []
+        for constants in self.content.scaling or ():
+            numbers = constants if isinstance(constants, list) else [constants] * channels
+            if len(numbers) != channels or not all(map(_is_finite, numbers)):
+                return None
+            values.append(tuple(map(float, numbers)))
+        return (values[0], values[1]) if values else None
+
 
 def set_initial_weights(
     model: "keras.Model", initial: InitialWeights, class_names: Sequence[str]
@@ -55,9 +75,8 @@ def set_initial_weights(
         UsageError: there is no such file.
         ModelError: the file is damaged, no layer fits, or one does not although all must.
     """
-    check_weight_file(initial.file)
-    scopes = read_weight_file(initial.file).scopes
-    stored = {layer.name: layer for scope in reversed(scopes) for layer in scope if layer.name}
+    scopes = reversed(initial.content.scopes)
+    stored = {layer.name: layer for scope in scopes for layer in scope if layer.name}
     layers = [layer for layer in model.layers if layer.weights]
     new, known = [], initial.class_names
     for layer in layers:
@@ -80,6 +99,10 @@ def set_initial_weights(
         )
     begin = f"{name_list(new)} begin anew" if new else "all fit"
     return f"weights of {initial.file}: {len(layers) - len(new)} of {len(layers)} layers, {begin}"
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _arrays_for(layer: Any, stored: dict[str, LayerArrays]) -> list[npt.NDArray[np.float32]]:

@@ -2,6 +2,7 @@
 from.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ from sharpeye.core.config import Config, load_toml
 from sharpeye.core.config_paths import WEIGHTS_WITHOUT_FILE, locate
 from sharpeye.core.formatting import number
 from sharpeye.core.regular_files import read_regular_file
+from sharpeye.core.types import SampleSet
+from sharpeye.data.training_overlap import TRAINING_EXPOSURES, find_training_overlap
 from sharpeye.errors import ConfigError, UsageError
 from sharpeye.models.initial_weights import InitialWeights
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
+from sharpeye.runs.lineage import training_rows
 from sharpeye.runs.run_directory import MAX_LABELS_BYTES, Run
 
 _TEXT_COLUMNS = ("stage",)
@@ -55,6 +59,26 @@ def find_initial_weights(config: Config) -> InitialWeights | None:
             raise UsageError(f"--weights: there is no run and no file at {path}")
         return InitialWeights(path)
     return weights_of_run(path)
+
+
+def overlap_notes(config: Config, samples: SampleSet) -> tuple[str, ...]:
+    """A sentence about test images that the initial weights were trained on, if there are any."""
+    if not config.train.initial_weights:
+        return ()
+    path = locate(config, config.train.initial_weights)
+    folder = path if path.is_dir() else path.parent
+    rows, tested = training_rows(folder), [s for s in samples if s.split == "test"]
+    if not rows:
+        return ()
+    overlap = find_training_overlap(rows, replace(samples, samples=tuple(tested)), None)
+    known = sum(exposure in TRAINING_EXPOSURES for exposure in overlap.exposures)
+    if not known:
+        return ()
+    return (
+        f"{known} of the {len(tested)} test images, or nearly the same ones, are among those that "
+        f"the initial weights in {folder} were trained on, so the test scores are too high; train "
+        "with the seed and the split.* of that run.",
+    )
 
 
 def weights_of_run(folder: Path) -> InitialWeights:

@@ -16,7 +16,13 @@ from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import DivergedError
 from sharpeye.images.boxes import iou
 from sharpeye.jobs.train.context import TrainContext, TrainedModel
-from sharpeye.jobs.train.network_on_pixels import calibrate, onecycle_settings, write_network
+from sharpeye.jobs.train.network_on_pixels import (
+    SECONDS_AFTER,
+    calibrate,
+    onecycle_settings,
+    predictions_after,
+    write_network,
+)
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.learn.heads.head import SMOOTHING, Head
 from sharpeye.learn.nets.loop import FittedNetwork, fit_network
@@ -72,6 +78,9 @@ def fine_tune(
         decoded = load_pixels(samples.samples, size, progress=progress)
         arrays = build_arrays(samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes)
         progress_log.images(arrays)
+        settings = settings.within_run(
+            context.clock.total + SECONDS_AFTER, predictions_after(arrays)
+        )
         load = weight_loader(source)
         try:
             network = fit_network(

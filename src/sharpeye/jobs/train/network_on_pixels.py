@@ -39,7 +39,7 @@ from sharpeye.runs.run_directory import RunWriter
 log = logging.getLogger(__name__)
 
 # What follows a training and does not depend on the number of images: exports, proof, report.
-_SECONDS_AFTER = 8.0
+SECONDS_AFTER = 8.0
 
 
 def input_spec(config: Config, bit_depth: int) -> InputSpec:
@@ -84,8 +84,8 @@ def fit_network_on_pixels(
                 spec,
                 config,
                 arrays,
-                other_seconds=context.clock.total + _SECONDS_AFTER,
-                predictions_after=_predictions_after(arrays),
+                other_seconds=context.clock.total + SECONDS_AFTER,
+                predictions_after=predictions_after(arrays),
                 initial=initial,
                 earlier=earlier,
                 checkpoints=run_dir.file(layout.CHECKPOINTS),
@@ -128,7 +128,7 @@ def _with_history(run_dir: RunWriter, error: DivergedError) -> DivergedError:
     return DivergedError(f"{error}; the epochs before are in {run_dir.path / layout.HISTORY}")
 
 
-def _predictions_after(arrays: TrainingArrays) -> int:
+def predictions_after(arrays: TrainingArrays) -> int:
     """How many predictions follow the training, in such as are made in batches of decoded images.
 
     The held-out images are predicted so. For the out-of-distribution detector up to `MAX_IMAGES` of

@@ -34,7 +34,7 @@ class ProgressLog:
         self, context: TrainContext, *, stage: str, epochs: int, history: Sequence[EpochRow] = ()
     ) -> None:
         self._run_dir, self._progress, self._epochs = context.run_dir, context.progress, epochs
-        self._observers = context.observers
+        self._observers, self._stage = context.observers, stage
         file = self._run_dir.file(layout.HISTORY)
         earlier = read_table(file) if self._run_dir.resumed and file.exists() else []
         self._history: list[EpochRow] = [*history]
@@ -73,11 +73,7 @@ class ProgressLog:
             for earlier in self._history
             if earlier.get("stage") != row["stage"] or int(earlier.get("epoch") or 0) < number
         ]
-        if not self._has_earlier_points:
-            for earlier in self._history:
-                if earlier.get("stage") == row["stage"]:
-                    self._add_points(earlier)
-            self._has_earlier_points = True
+        self._add_earlier_points()
         self._history.append(row)
         self._run_dir.write_history(self._history)
         train, validation = self._add_points(row)
@@ -92,6 +88,14 @@ class ProgressLog:
         for observer in self._observers:
             observer.on_epoch_end(row)
         self._run_dir.keep |= self._run_dir.file(layout.CHECKPOINTS).exists()
+
+    def _add_earlier_points(self) -> None:
+        """Add the epochs before the first new one to the curves."""
+        if not self._has_earlier_points:
+            for row in self._history:
+                if row.get("stage") == self._stage:
+                    self._add_points(row)
+        self._has_earlier_points = True
 
     def _add_points(self, row: EpochRow) -> tuple[dict[str, float], dict[str, float]]:
         """Add an epoch to the curves; returns its values of the training and of the validation."""
@@ -110,8 +114,8 @@ class ProgressLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._train.close()
-        self._validation.close()
+        with self._train, self._validation:
+            self._add_earlier_points()  # No epoch may have been left.
 
 
 def _format(values: Mapping[str, float]) -> str:

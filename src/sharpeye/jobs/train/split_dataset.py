@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from sharpeye.core.config import Config
 from sharpeye.core.formatting import counted, name_list
@@ -127,17 +128,24 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
 
 def _record(run_dir: RunWriter, samples: SampleSet, config: Config) -> None:
     """Write the split; a partly trained network must not continue with other images."""
-    file = run_dir.file(layout.SPLIT)
-    if run_dir.resumed and run_dir.file(layout.CHECKPOINTS).exists() and file.exists():
-        columns = ("path", "label", "part", "sha256")
-        before = {tuple(row[c] for c in columns) for row in read_table(file)}
-        now = {(s.path, s.label, str(s.split), s.sha256) for s in samples}
-        changed = sorted({row[0] for row in before ^ now})
-        if before and changed:
-            raise DataError(
-                f"the images are not those that the run in {run_dir.path} was begun with: "
-                f"{len(changed)} differ, such as {changed[0]}; bring them back, or leave --resume "
-                "out"
-            )
+    if run_dir.resumed and run_dir.file(layout.CHECKPOINTS).exists():
+        require_same_images(run_dir.file(layout.SPLIT), samples)
     run_dir.write_samples(samples)
     run_dir.keep = run_dir.keep or (config.data.strict and bool(samples.rejected))
+
+
+def require_same_images(file: Path, samples: SampleSet) -> None:
+    """Raise DataError if a run that goes on was begun with other images, or with another split.
+
+    Args:
+        file: its `split.csv`; without that file nothing is compared.
+    """
+    columns = ("path", "label", "part", "sha256")
+    before = {tuple(row[c] for c in columns) for row in (read_table(file) if file.exists() else ())}
+    now = {(s.path, s.label, str(s.split), s.sha256) for s in samples}
+    changed = sorted({row[0] for row in before ^ now})
+    if before and changed:
+        raise DataError(
+            f"the images are not those that the run in {file.parent} was begun with: "
+            f"{len(changed)} differ, such as {changed[0]}; bring them back, or leave --resume out"
+        )

@@ -25,7 +25,7 @@ from sharpeye.jobs.train.box_head import add_box_head
 from sharpeye.jobs.train.context import EpochObserver, StageClock, TrainContext, TrainedModel
 from sharpeye.jobs.train.data_notes import data_notes, log_notes
 from sharpeye.jobs.train.distill import open_teacher
-from sharpeye.jobs.train.earlier_weights import find_initial_weights
+from sharpeye.jobs.train.earlier_weights import find_initial_weights, overlap_notes
 from sharpeye.jobs.train.extend import ExtendedData, extended_config, load_dataset
 from sharpeye.jobs.train.finetune import fine_tune
 from sharpeye.jobs.train.head_on_features import fit_head_on_features
@@ -37,7 +37,7 @@ from sharpeye.jobs.train.ood import fit_and_test_ood
 from sharpeye.jobs.train.own_network_check import check_own_network
 from sharpeye.jobs.train.resolve import require_longer, require_same, resolve
 from sharpeye.jobs.train.results import RunSummary, write_results
-from sharpeye.jobs.train.split_dataset import split_dataset
+from sharpeye.jobs.train.split_dataset import require_same_images, split_dataset
 from sharpeye.jobs.train.trackers import report_scores, require_tracker, tracking
 from sharpeye.jobs.train.unused_knobs import unused_knobs
 from sharpeye.jobs.train.write_artefact import (
@@ -312,14 +312,18 @@ def _train_network(context: TrainContext, samples: SampleSet) -> TrainedModel:
     boxes = sum(sample.box is not None for sample in samples)
     with_boxes = f", {boxes} with a box" if config.task == "localize" else ""
     log.info("%d images in %d classes%s", len(samples), len(samples.class_names), with_boxes)
-    notes = data_notes(samples, config)
+    overlaps, notes = overlap_notes(config, samples), data_notes(samples, config)
+    for note in overlaps:
+        log.warning("%s", note)
     log_notes(notes)
+    if context.earlier:
+        require_same_images(context.earlier.path / layout.SPLIT, samples)
     clock.lap("split")
     trained = fit_network_on_pixels(context, samples, arrays)
     learning = learning_notes(trained.head.history, samples, config)
     for note in learning:
         log.warning("%s", note)
-    return replace(trained, notes=(*learning, *notes))
+    return replace(trained, notes=(*overlaps, *learning, *notes))
 
 
 def _report(

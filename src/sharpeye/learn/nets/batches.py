@@ -117,10 +117,13 @@ class BatchLoader:
                     upcoming = pool.submit(load, start + self._block_steps)
                 yield block
 
-    def first_step(self) -> StepBatches:
-        """The first step of the training, at a learning rate of 0."""
-        batches = self._batches.epoch(0)[:1]
-        return self._load(batches, np.zeros(1, np.float32), np.random.default_rng(0))
+    def warm_up(self, *, each_length: bool) -> Iterator[StepBatches]:
+        """A step at a learning rate of 0, or as many as in each kind of block of an epoch."""
+        steps, most = self._batches.steps_per_epoch, self._block_steps
+        lengths = {min(steps, most), steps % most} - {0} if each_length else {1}
+        for length in sorted(lengths):
+            rates, random = np.zeros(length, np.float32), np.random.default_rng(0)
+            yield self._load(self._batches.epoch(0)[:length], rates, random)
 
     def _load(
         self, batches: Ints, rates: npt.NDArray[np.float32], random: np.random.Generator

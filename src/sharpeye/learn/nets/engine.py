@@ -91,6 +91,8 @@ class Engine(ABC):
     """
 
     prediction_batch_size = 256
+    # Whether a program is compiled for each number of steps that it takes.
+    compiles_each_length = False
 
     def __init__(
         self,

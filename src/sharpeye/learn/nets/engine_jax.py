@@ -26,6 +26,7 @@ class JaxEngine(Engine):
     """See `Engine`."""
 
     prediction_batch_size = 512
+    compiles_each_length = True
 
     def _run_steps(self, batches: StepBatches) -> Iterable[Any]:
         values, totals = self._train_program(_copies(self._variable_groups()), batches.arrays())

@@ -4,7 +4,8 @@ On a CPU each step's batch is cut into one slice per core. Each slice goes forwa
 through the same weights on its own core, at the same time, and the gradients are added up: their
 sum is that of the whole batch. Measured on 2 cores this beats both cores sharing each operation
 (LeNet-5 at batch 32: 18,500 images/s instead of 11,700; a CNN of 3 x 64 at 50 px: 1,540 instead
-of 1,430). Batch norms use the statistics of their slice. On a GPU there is one replica.
+of 1,430). Batch norms use the statistics of their slice, so a slice has `_MIN_SLICE` images or
+more. On a GPU there is one replica.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import keras
 
 
+_MIN_SLICE = 8
+
+
 def use_replicas() -> None:
     """Run operations in parallel on one core each, if TensorFlow has not started yet."""
     if tf.config.list_physical_devices("GPU"):
@@ -36,11 +40,11 @@ def use_replicas() -> None:
 
 
 def count_replicas(batch_size: int) -> int:
-    """Slices of a batch: one per core if each operation uses one core, otherwise 1."""
+    """Slices of a batch: up to one per core if each operation uses one core, otherwise 1."""
     if tf.config.threading.get_intra_op_parallelism_threads() != 1:
         return 1
     threads: int = tf.config.threading.get_inter_op_parallelism_threads()
-    return max(1, min(batch_size, threads))
+    return max(1, min(batch_size // _MIN_SLICE, threads))
 
 
 def _slices(batch_size: int) -> list[slice]:

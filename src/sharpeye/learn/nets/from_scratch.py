@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,17 +46,11 @@ def fit_from_scratch(
     `options` and errors are the same.
 
     Args:
-        other_seconds: what the run takes before and after; the time limit covers the whole run.
-        predictions_after: see `FitSettings`.
+        other_seconds, predictions_after: see `FitSettings.within_run`.
         initial: the weights to begin with; by default random ones.
     """
     settings = FitSettings.from_config(config, peak_learning_rate(spec, config))
-    if settings.time_limit:
-        settings = replace(
-            settings,
-            time_limit=max(1.0, settings.time_limit - other_seconds),
-            predictions_after=predictions_after,
-        )
+    settings = settings.within_run(other_seconds, predictions_after)
     return fit_network(
         network_builder(spec, config, arrays, initial=initial), arrays, settings, **options
     )
@@ -71,7 +64,9 @@ def network_builder(
     def build() -> "keras.Model":
         from sharpeye.models.classifier import build_classifier
 
-        scale, offset = input_scaling(arrays, config.net.scaling)
+        scale, offset = _scaling_of_weights(initial, config, arrays.input.channels) or (
+            input_scaling(arrays, config.net.scaling)
+        )
         classes = len(arrays.class_names)
         boxes = config.localize.channels if arrays.boxes else 0
         model = build_classifier(
@@ -84,6 +79,13 @@ def network_builder(
         return model
 
     return build
+
+
+def _scaling_of_weights(
+    initial: "InitialWeights | None", config: Config, channels: int
+) -> tuple[Constants, Constants] | None:
+    """The scaling that the initial weights were trained with, where the images would decide."""
+    return initial.scaling(channels) if initial and config.net.scaling == "data" else None
 
 
 def peak_learning_rate(spec: ModelSpec, config: Config) -> float:

@@ -247,7 +247,8 @@ def _warm_up(engine: Engine, loader: BatchLoader, arrays: TrainingArrays) -> flo
     """Build the graphs, so that the first epoch takes as long as later ones; return the seconds."""
     started = time.perf_counter()
     before = engine.state()
-    engine.train(loader.first_step())
+    for batches in loader.warm_up(each_length=engine.compiles_each_length):
+        engine.train(batches)
     engine.predict(arrays.pixels, arrays.indices["validation"])
     engine.restore(before)
     return time.perf_counter() - started

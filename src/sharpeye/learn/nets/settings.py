@@ -1,6 +1,6 @@
 """The settings of a training, and the learning rate of each of its steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,18 @@ class FitSettings(TrainConfig):
             values |= {name: getattr(config.localize, name) for name in names}
         values |= {f"teacher_{name}": getattr(config.distill, name) for name in _TEACHER}
         return cls(**values, augment=config.augment, balance=config.data.balance, seed=config.seed)
+
+    def within_run(self, other_seconds: float, predictions_after: int) -> "FitSettings":
+        """The settings of a training in a run whose time limit covers other work, too.
+
+        Args:
+            other_seconds: what the run takes before and after the training.
+            predictions_after: see the attribute.
+        """
+        if not self.time_limit:
+            return self
+        seconds = max(1.0, self.time_limit - other_seconds)
+        return replace(self, time_limit=seconds, predictions_after=predictions_after)
 
 
 def learning_rates(

@@ -9,7 +9,7 @@ names.
 import io
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,14 @@ class WeightFile:
     Attributes:
         scopes: the layers: first those of the model, then those of each inner model.
         in_order: whether all layers are in the model's order, not only within one class.
+        scaling: `scale` and `offset` of the first layer that scales pixels; None if the file does
+            not tell.
     """
 
     path: Path
     scopes: tuple[Scope, ...]
     in_order: bool
+    scaling: tuple[Any, Any] | None = None
 
 
 def read_weight_file(path: Path) -> WeightFile:
@@ -72,12 +75,12 @@ def read_weight_file(path: Path) -> WeightFile:
     try:
         if head == b"\x89HDF\r\n\x1a\n":
             with h5py.File(path, "r", locking=False) as archive:
-                return _read_hdf5(path, archive, {})
+                return _read_hdf5(path, archive)
         if head.startswith(b"PK\x03\x04"):
             with zipfile.ZipFile(path) as zipped:
-                names, arrays = _read_zip(zipped)
+                config, arrays = _read_zip(zipped)
             with h5py.File(io.BytesIO(arrays), "r") as archive:
-                return _read_hdf5(path, archive, names)
+                return _read_hdf5(path, archive, config)
     except ModelError as error:
         raise ModelError(f"{path} is refused: {error}") from None
     except (MemoryError, RecursionError) as error:
@@ -88,26 +91,26 @@ def read_weight_file(path: Path) -> WeightFile:
     raise ModelError(f"{path} is no file of weights that is known: {content}; {_ALLOWED}")
 
 
-def _read_hdf5(path: Path, archive: Any, names: Mapping[str, str]) -> WeightFile:
+def _read_hdf5(path: Path, archive: Any, config: Any = None) -> WeightFile:
     reader = SafeReader(archive)
     scopes, in_order = read_legacy(reader), True
     if scopes is None:
+        names = dict(_names(config, "layers", recurse=True))
         scopes, in_order = read_keras3(reader, names), False
     if not scopes or not any(scopes):
         raise ModelError(f"it has no layers with weights; {_ALLOWED}")
-    return WeightFile(path, tuple(scopes), in_order)
+    return WeightFile(path, tuple(scopes), in_order, _scaling(config))
 
 
-def _read_zip(archive: zipfile.ZipFile) -> tuple[dict[str, str], bytes]:
-    """The layer names by path in the HDF5 file, and that file."""
+def _read_zip(archive: zipfile.ZipFile) -> tuple[Any, bytes]:
+    """The configuration of the model, and the HDF5 file."""
     members = set(archive.namelist())
     if {_ARRAYS, _CONFIG} - members:
         torch = any(name.endswith("data.pkl") for name in members)
         kind = "PyTorch's, with a pickle" if torch else f"without {_ARRAYS} and {_CONFIG}"
         raise ModelError(f"it is a zip archive {kind}; {_ALLOWED}")
     config = parse_json(_member(archive, _CONFIG, MAX_JSON_BYTES))
-    names = dict(_names(config, "layers", recurse=True))
-    return names, _member(archive, _ARRAYS, MAX_BYTES)
+    return config, _member(archive, _ARRAYS, MAX_BYTES)
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -124,13 +127,25 @@ def _names(config: Any, container: str, *, recurse: bool) -> Iterable[tuple[str,
     Keras numbers the layers of a class in the model's order. A configuration without a list of
     layers gives no names.
     """
-    content = config.get("config") if isinstance(config, dict) else None
-    layers = content.get("layers") if isinstance(content, dict) else None
     counts: dict[str, int] = defaultdict(int)
-    for layer in layers if isinstance(layers, list) else []:
+    for layer in _layers(config):
         kind = snake_case(str(layer["class_name"]))
         path = f"{container}/{kind}_{counts[kind]}" if counts[kind] else f"{container}/{kind}"
         counts[kind] += 1
         yield path, str(layer["config"]["name"])
         if recurse:
             yield from _names(layer, f"{path}/layers", recurse=False)
+
+
+def _layers(config: Any) -> list[Any]:
+    content = config.get("config") if isinstance(config, dict) else None
+    layers = content.get("layers") if isinstance(content, dict) else None
+    return layers if isinstance(layers, list) else []
+
+
+def _scaling(config: Any) -> tuple[Any, Any] | None:
+    """`scale` and `offset` of the first `Rescaling` layer."""
+    for layer in _layers(config):
+        if layer["class_name"] == "Rescaling":
+            return layer["config"]["scale"], layer["config"]["offset"]
+    return None
