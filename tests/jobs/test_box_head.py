@@ -190,7 +190,7 @@ def test_boxes_are_predicted_by_the_best_epoch(
     in_images = boxes_in_images(predicted["test"], test, maps_backbone)
     np.testing.assert_allclose(in_images, predicted["test"].clip(0, 1), atol=1e-6)
     # As ONNX, from the maps as the backbone gives them.
-    write_onnx(network, ("box",), tmp_path / "head.onnx", input_name="maps")
+    write_onnx(network.model, ("box",), tmp_path / "head.onnx", input_name="maps")
     pixels = load_sample(test[0], maps_backbone.input)
     maps = Graph(maps_backbone.graph_file).run(pixels[None])["maps"]
     box = Graph(tmp_path / "head.onnx").run(maps)["box"][0]

@@ -60,7 +60,7 @@ def add_box_head(
         boxes, box_scores = predict_boxes(network, arrays)
         context.clock.lap("boxes")
     file = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
-    write_onnx(network, ("box",), file, input_name="maps")
+    write_onnx(network.model, ("box",), file, input_name="maps")
     trained = replace(
         trained,
         head=replace(trained.head, history=(*trained.head.history, *network.history)),

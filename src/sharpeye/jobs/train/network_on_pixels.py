@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from sharpeye.learn.ood.detector import MAX_IMAGES
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
+
+if TYPE_CHECKING:
+    import keras
 
 log = logging.getLogger(__name__)
 
@@ -215,14 +218,14 @@ def write_network(
 
 def write_features(network: FittedNetwork, name: str, size: InputSpec, *, file: Path) -> Backbone:
     """Write a network up to its features, and to its box if it has one; raises as `write_onnx`."""
-    write_onnx(network, ("features", "box"), file, input_name="image")
+    write_onnx(network.model, ("features", "box"), file, input_name="image")
     return Backbone(name, file, sha256_file(file), size)
 
 
 def write_onnx(
-    network: FittedNetwork, outputs: Sequence[str], file: Path, *, input_name: str
-) -> None:
-    """Write a network as ONNX, up to those of the outputs that it has.
+    model: "keras.Model", outputs: Sequence[str], file: Path, *, input_name: str
+) -> "keras.Model":
+    """Write a network as ONNX, up to those of the outputs that it has; returns that network.
 
     Raises:
         EnvironmentFault: the disk is full.
@@ -233,8 +236,8 @@ def write_onnx(
 
     from sharpeye.models.onnx_emitter import emit_onnx
 
-    model = network.model
     present = {name: model.output[name] for name in outputs if name in model.output}
-    model = keras.Model(model.input, present, name=model.name)
+    written = keras.Model(model.input, present, name=model.name)
     with atomic_path(file) as temporary:
-        onnx.save(emit_onnx(model, input_name), temporary)
+        onnx.save(emit_onnx(written, input_name), temporary)
+    return written

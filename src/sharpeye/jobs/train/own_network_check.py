@@ -2,17 +2,11 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sharpeye.core.config import Config
 from sharpeye.core.own_code import code_error, is_own_code
-from sharpeye.core.storage import atomic_path
-from sharpeye.core.types import InputSpec
-from sharpeye.jobs.train.network_on_pixels import input_spec
+from sharpeye.jobs.train.network_on_pixels import input_spec, write_onnx
 from sharpeye.models.registry import get_spec
-
-if TYPE_CHECKING:
-    import keras
 
 
 def check_own_network(config: Config) -> None:
@@ -27,9 +21,9 @@ def check_own_network(config: Config) -> None:
     from sharpeye.learn.nets.backend import load_backend
 
     load_backend()
-    import keras
 
     from sharpeye.models.classifier import build_classifier
+    from sharpeye.models.keras_to_onnx import check_parity
     from sharpeye.models.plain_network import to_plain_network
 
     spec, size = get_spec(config.model.name), input_spec(config, 8)
@@ -39,18 +33,7 @@ def check_own_network(config: Config) -> None:
         to_plain_network(model, 1.0)
     except ValueError as error:  # Such as two layers of one name.
         raise code_error(config.model.name, error) from None
-    features = {"features": model.output["features"]}
-    _check_onnx(keras.Model(model.input, features, name="own"), size)
-
-
-def _check_onnx(network: "keras.Model", size: InputSpec) -> None:
-    import onnx
-
-    from sharpeye.models.keras_to_onnx import check_parity
-    from sharpeye.models.onnx_emitter import emit_onnx
-
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "own.onnx"
-        with atomic_path(file) as temporary:
-            onnx.save(emit_onnx(network, "image"), temporary)
+        network = write_onnx(model, ("features",), file, input_name="image")
         check_parity(network, file, (size.height, size.width, size.channels))
