@@ -312,6 +312,16 @@ def test_slower_epochs_shorten_the_plan(monkeypatch: pytest.MonkeyPatch) -> None
     assert rates[-1] < 0.25 * max(rates)
 
 
+def test_epochs_of_an_earlier_training_do_not_tell_the_time_of_the_next_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed = fit_by_clock(lambda _: 1.0, monkeypatch)
+    earlier = timed({"train.epochs": 2}).history
+    slow = [row | {"seconds": 100.0} for row in earlier]
+    net = timed({"train.epochs": 12, "train.time_limit": 30.0}, earlier=slow)
+    assert len(net.history) == 12
+
+
 def test_a_sufficient_time_limit_changes_nothing(
     undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

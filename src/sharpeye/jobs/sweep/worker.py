@@ -128,7 +128,7 @@ class _NetworkTrainer:
         # The arrays depend on these settings; all others affect only training.
         config = resolve(config)
         split = (config.split_seed, config.data, config.split)
-        key = (*split, config.model, config.net.color, config.distill)
+        key = (*split, config.task, config.model, config.net.color, config.distill)
         if self._arrays is None or self._key != key:
             self._key, self._arrays = key, load_arrays(config)[1]
         spec = get_spec(config.model.name)

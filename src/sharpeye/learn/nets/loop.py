@@ -86,6 +86,7 @@ class _TrainState:
     best: list[Array] = field(default_factory=list)  # the engine's variables after that epoch
     seconds: float = 0.0  # including epochs before an interruption
     prediction_seconds: float = 0.0  # the most that an image of the validation split took
+    earlier_epochs: int = 0  # of a finished training that goes on, perhaps on another machine
 
     @property
     def epochs_since_best(self) -> int:
@@ -106,12 +107,13 @@ class _TrainState:
     def plan(self, settings: FitSettings) -> None:
         """Plan as many epochs as the time limit allows, so that the schedule ends with them."""
         done = len(self.history)
-        epoch_seconds = float(np.median([row["seconds"] for row in self.history]))
+        timed = self.history[self.earlier_epochs :]
+        epoch_seconds = float(np.median([row["seconds"] for row in timed]))
         left = self.seconds_left(settings)
         if (self.planned_epochs - done) * epoch_seconds <= left:
             return
         self.planned_epochs = done + max(0, math.floor(left / (_TIME_MARGIN * epoch_seconds)))
-        if done <= 2:
+        if done <= self.earlier_epochs + 2:
             log.info("%d epochs fit into %g s", self.planned_epochs, settings.time_limit)
 
     def to_checkpoint(self, variables: list[Array]) -> Checkpoint:
@@ -158,7 +160,7 @@ def fit_network(
         MissingExtra: Keras or its backend is not installed.
     """
     engine, loader = prepare_training(build, arrays, settings)
-    state = _TrainState(settings.epochs)
+    state = _TrainState(settings.epochs, earlier_epochs=len(earlier))
     count = max(MIN_CHECKPOINTS, settings.keep_checkpoints)
     store = CheckpointFolder(checkpoints, count) if checkpoints else None
     if store and resume:
