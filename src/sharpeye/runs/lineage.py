@@ -20,9 +20,9 @@ def training_rows(folder: Path) -> list[dict[str, str]]:
         DataError: `split.csv` or `config.toml` of the run is damaged.
     """
     rows = _own_rows(folder)
-    seen, earlier = {folder.resolve()}, _earlier(folder)
-    while earlier and earlier.resolve() not in seen:
-        seen.add(earlier.resolve())
+    visited, earlier = {folder.resolve()}, _earlier(folder)
+    while earlier and earlier.resolve() not in visited:
+        visited.add(earlier.resolve())
         try:
             rows += _own_rows(earlier)
             earlier = _earlier(earlier)
