@@ -1,5 +1,6 @@
 """Training that begins with the weights of an earlier one, or goes on after its end."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,35 @@ def test_weights_of_another_network_are_refused(
             net__width=8,
             train__initial_weights=str(file),
         )
+
+
+def test_a_checkpoint_needs_the_first_weights_no_longer(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(Exception):
+        pass
+
+    class Observer:
+        def on_epoch_end(self, metrics: Any) -> None:
+            if metrics["epoch"] == 2:
+                raise Cut
+
+    monkeypatch.setattr("sharpeye.learn.nets.checkpoint._MAX_TIME_SHARE", float("inf"))
+    source = train(photos, tmp_path / "source", train__epochs=1).path
+    output, knobs = tmp_path / "run", {"train__epochs": 3, "train__initial_weights": str(source)}
+    with pytest.raises(Cut):
+        train(photos, output, callbacks=[Observer()], **knobs)
+    shutil.rmtree(source)
+    for file in (output / "checkpoints").iterdir():
+        file.rename(file.with_suffix(".away"))
+    with pytest.raises(UsageError, match=r"there is no run and no file at .*source"):
+        train(photos, output, resume=True, **knobs)
+    for file in (output / "checkpoints").iterdir():
+        file.rename(file.with_suffix(".npz"))
+    assert len(losses(train(photos, output, resume=True, **knobs))) == 3
+    # A finished run goes on from its own weights.
+    more = knobs | {"train__epochs": 4}
+    assert len(losses(train(photos, output, resume=True, **more))) == 4
 
 
 # --- more epochs ---------------------------------------------------------------------------------

@@ -25,14 +25,13 @@ from sharpeye.jobs.train.box_head import add_box_head
 from sharpeye.jobs.train.context import EpochObserver, StageClock, TrainContext, TrainedModel
 from sharpeye.jobs.train.data_notes import data_notes, log_notes
 from sharpeye.jobs.train.distill import open_teacher
-from sharpeye.jobs.train.earlier_weights import find_initial_weights
 from sharpeye.jobs.train.extend import ExtendedData, extended_config, load_dataset
 from sharpeye.jobs.train.finetune import fine_tune
 from sharpeye.jobs.train.head_on_features import fit_head_on_features
 from sharpeye.jobs.train.learning_check import learning_notes
 from sharpeye.jobs.train.load_arrays import arrays_of
 from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
-from sharpeye.jobs.train.network_on_pixels import fit_network_on_pixels
+from sharpeye.jobs.train.network_on_pixels import fit_network_on_pixels, initial_weights
 from sharpeye.jobs.train.ood import fit_and_test_ood
 from sharpeye.jobs.train.own_network_check import check_own_network
 from sharpeye.jobs.train.resolve import require_longer, require_same, resolve
@@ -111,7 +110,7 @@ def train(
     earlier_run = _earlier_run(folder, config) if resume else None
     if not resume:
         _require_outside_of_images(folder, config)
-    _check_before_reading(config)
+    _check_before_reading(config, folder if resume else None)
     limits = configured_limits(config.images)
     with use_limits(limits):
         dataset = load_dataset(config)
@@ -188,9 +187,9 @@ def _earlier_run(folder: Path, config: Config) -> Run | None:
     return None
 
 
-def _check_before_reading(config: Config) -> None:
-    """Check what can be checked before any image is read."""
-    find_initial_weights(config)
+def _check_before_reading(config: Config, resumed: Path | None) -> None:
+    """Check what can be checked before any image is read; `resumed` is the run that goes on."""
+    initial_weights(config, resumed)
     check_own_network(config)
     if config.from_scratch and config.distill.teacher:
         open_teacher(config)
