@@ -13,7 +13,7 @@ from sharpeye.core.config import Config
 from sharpeye.core.config_paths import features_path, locate, on_folder, with_typed_paths
 from sharpeye.core.inference import available_cores
 from sharpeye.core.own_code import allow_own_code, is_own_code, short_name
-from sharpeye.core.paths import command_line, require_outside, user_path
+from sharpeye.core.paths import require_outside, user_path
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
@@ -36,6 +36,7 @@ from sharpeye.jobs.train.ood import fit_and_test_ood
 from sharpeye.jobs.train.own_network_check import check_own_network
 from sharpeye.jobs.train.resolve import require_longer, require_same, resolve
 from sharpeye.jobs.train.results import RunSummary, write_results
+from sharpeye.jobs.train.resume_advice import resume_advice, resume_command
 from sharpeye.jobs.train.split_dataset import split_dataset
 from sharpeye.jobs.train.trackers import report_scores, require_tracker, tracking
 from sharpeye.jobs.train.unused_knobs import unused_knobs
@@ -120,10 +121,12 @@ def train(
     )
     observers = [c for c in callbacks if isinstance(c, EpochObserver)]
     with contextlib.ExitStack() as stack:
-        if track:
-            tracker = stack.enter_context(tracking(track, folder.name, config))
-            observers.append(tracker)
-        with use_limits(limits), RunWriter(folder, if_exists=if_exists) as run_dir:
+        run_dir = RunWriter(folder, if_exists=if_exists)
+        with use_limits(limits), resume_advice(run_dir, config), run_dir:
+            if track:  # Not for a run that is refused.
+                title = run_dir.final_path.name
+                tracker = stack.enter_context(tracking(track, title, config))
+                observers.append(tracker)
             run_dir.write_text(layout.CONFIG, config.to_toml())
             context = TrainContext(config, run_dir, progress, clock, earlier_run, observers)
             if config.from_scratch:
@@ -133,7 +136,7 @@ def train(
                 trained = _train_head(context, dataset.samples, steps)
             run_dir.write_history(trained.head.history)
             _write_run(context, dataset, trained)
-        _require_proven(run_dir)
+        _require_proven(run_dir, config)
         run = Run(run_dir.path)
         if track:
             report_scores(tracker, run.metrics)
@@ -229,10 +232,10 @@ def _require_accuracy(run: Run, min_accuracy: float | None) -> None:
         )
 
 
-def _require_proven(run_dir: RunWriter) -> None:
+def _require_proven(run_dir: RunWriter, config: Config) -> None:
     """Raise ModelError if the model file of the written run is not proven."""
     if run_dir.unproven:
-        again = command_line("sharpeye", "train", "--resume", "--output", run_dir.path)
+        again = resume_command(run_dir.path, config)
         raise ModelError(
             f"{run_dir.unproven}; weights, history and report are kept in {run_dir.path}, without "
             f"{layout.BUNDLE}, so that no program takes the model for a proven one. To write and "
