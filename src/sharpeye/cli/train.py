@@ -186,7 +186,15 @@ def train(
                 "called again: leave --add, --resume, --overwrite and --min-accuracy out"
             )
         with console.ProgressReporter(quiet=quiet, form=progress_form) as progress:
-            _train_repeatedly(folder, folds, repeats, output, config=resolved, progress=progress)
+            _train_repeatedly(
+                folder,
+                folds,
+                repeats,
+                output=output,
+                config=resolved,
+                progress=progress,
+                track=track,
+            )
         return
 
     from sharpeye.jobs.train.results import summary
@@ -215,20 +223,10 @@ def _print_summary(lines: Mapping[str, str]) -> None:
         console.print_result(f"{name + ':':10}{console.show(value)}")
 
 
-def _train_repeatedly(
-    data: Path,
-    folds: int,
-    repeats: int,
-    output: Path | None,
-    *,
-    config: Config,
-    progress: StageProgress,
-) -> None:
+def _train_repeatedly(data: Path, folds: int, repeats: int, **options: Any) -> None:
     from sharpeye.jobs.train.repeated import summary, train_repeatedly
 
-    result = train_repeatedly(
-        data, folds=folds, repeats=repeats, output=output, config=config, progress=progress
-    )
+    result = train_repeatedly(data, folds=folds, repeats=repeats, **options)
     _print_summary(summary(result))
 
 

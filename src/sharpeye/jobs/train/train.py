@@ -110,7 +110,7 @@ def train(
     folder = run_folder(output, config)
     earlier_run = _earlier_run(folder, config) if resume else None
     if not resume:
-        _require_outside_of_images(folder, config)
+        require_outside_of_images(folder, config)
     _check_before_reading(config, folder if resume else None)
     limits = configured_limits(config.images)
     with use_limits(limits):
@@ -260,7 +260,8 @@ def _if_exists(output: str | Path | None, *, resume: bool, overwrite: bool) -> I
     return "number" if output is None else "error"
 
 
-def _require_outside_of_images(folder: Path, config: Config) -> None:
+def require_outside_of_images(folder: Path, config: Config) -> None:
+    """Raise UsageError for an output among the images of a configuration."""
     for images in (config.data.folder, *config.data.added):
         require_outside(folder, locate(config, images), "--output")
 
