@@ -181,6 +181,23 @@ def test_a_finished_run_goes_on_with_more_epochs(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
+def test_a_run_that_ended_by_patience_goes_on_with_more_of_it(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    knobs = {"train__epochs": 40, "train__patience": 1, "train__learning_rate": 0.05}
+    done = train(photos, tmp_path / "run", **knobs)
+    ended = len(losses(done))
+    assert ended < 40
+    again = ["train", "--resume", "-o", str(done.path), "-q"]
+    for options in ([], ["--epochs", "50"]):
+        assert run([*again, *options]) == 2
+        assert "epochs without a better one; to go on, give more patience: --set train" in one_line(
+            capsys.readouterr().err
+        )
+    assert run([*again, "--epochs", str(ended + 2), "--set", "train.patience=0"]) == 0
+    assert len(losses(sharpeye.Run(done.path))) == ended + 2
+
+
 @pytest.mark.slow
 def test_more_epochs_do_not_help_a_head(photos: Path, tmp_path: Path) -> None:
     sharpeye.train(photos, output=tmp_path / "run", model__weights="random")

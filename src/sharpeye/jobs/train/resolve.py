@@ -8,8 +8,9 @@ from sharpeye.core.config_paths import remember_current_folder
 from sharpeye.core.knobs import iter_knobs, literal
 from sharpeye.core.own_code import is_own_code, load_function
 from sharpeye.errors import UsageError
-from sharpeye.jobs.train.earlier_weights import with_initial_weights
+from sharpeye.jobs.train.earlier_weights import history_of_run, with_initial_weights
 from sharpeye.learn.nets.from_scratch import peak_learning_rate
+from sharpeye.learn.nets.loop import monitored_loss
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
@@ -98,20 +99,31 @@ def require_same(folder: Path, config: Config) -> None:
 
 
 def require_longer(run: Run, config: Config) -> None:
-    """Raise UsageError unless the configuration is that of a finished run, but for more epochs."""
-    begun = run.config
+    """Raise UsageError unless the configuration is that of a finished run, but for longer training:
+    more epochs, more patience or more time.
+    """
+    begun, settings = run.config, config.train
     if not begun.from_scratch:
         raise UsageError(
             f"{run.path} is finished, and more epochs would not change it: its network was not "
             "trained from scratch"
         )
-    done = sum(row["stage"] == "train" for row in run.table(layout.HISTORY))
-    if config.train.epochs <= done:
+    losses = [monitored_loss(row) for row in history_of_run(run) if row["stage"] == "train"]
+    done = len(losses)
+    if settings.epochs <= done:
         raise UsageError(
             f"{run.path} is finished, after {done} epochs; to go on, give more: "
-            f"--epochs {2 * done}. Received: {config.train.epochs}"
+            f"--epochs {2 * done}. Received: {settings.epochs}"
         )
-    same = {"train.epochs": begun.train.epochs, "train.time_limit": begun.train.time_limit}
+    since_best = done - 1 - losses.index(min(losses)) if losses else 0
+    if settings.patience and since_best >= settings.patience:
+        raise UsageError(
+            f"{run.path} is finished, after {since_best} epochs without a better one; to go on, "
+            f"give more patience: --set train.patience={2 * since_best}, or 0 for all "
+            f"{settings.epochs} epochs. Received: {settings.patience}"
+        )
+    longer = ("epochs", "patience", "time_limit")
+    same = {f"train.{name}": getattr(begun.train, name) for name in longer}
     _require_same_knobs(run.path, config.replace(same))
 
 
