@@ -113,6 +113,25 @@ def test_an_own_network_is_swept_in_child_processes(
     assert len(rows) == 3 and all("complete" in row for row in rows[1:])
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_own_code_in_a_worker_imports_any_module(
+    named: bool, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = ("IPython", "matplotlib", "sklearn")
+    script = (
+        "import sys\n"
+        "from sharpeye.jobs.sweep import worker\n"
+        f"blocked = lambda *_: print(*[name for name in {modules} if name in sys.modules])\n"
+        "worker.run_trials = blocked\n"
+        "sys.exit(worker.main())\n"
+    )
+    if named:
+        monkeypatch.setenv("SHARPEYE_OWN_CODE", f"{own}:build")
+    arguments = [sys.executable, "-c", script, str(tmp_path), "0"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ([] if named else [*modules])
+
+
 def test_code_of_a_configuration_runs_only_if_the_user_names_it(
     own: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
