@@ -99,6 +99,26 @@ def test_the_network_of_the_docs_is_trained_swept_and_proven(
     assert (tmp_path / "run" / "model.onnx").is_file()
 
 
+def test_own_code_gets_keras_with_the_settings_of_sharpeye(own: Path, tmp_path: Path) -> None:
+    """And TensorFlow, which writes lines to stderr when it is loaded, writes none."""
+    own.write_text(
+        "import keras\n"
+        "raise OSError(f'{keras.config.floatx()} {keras.config.image_data_format()}')\n"
+    )
+    (tmp_path / ".keras").mkdir()
+    settings = {"floatx": "float16", "image_data_format": "channels_first"}
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(settings))
+    arguments = ["train", str(tmp_path), "--model", f"{own}:build", "-o", str(tmp_path / "run")]
+    done = subprocess.run(
+        command(*arguments),
+        env=environment(tmp_path / "cache", HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "OSError: float32 channels_last" in one_line(done.stderr)
+
+
 @pytest.mark.slow
 def test_an_own_network_is_swept_in_child_processes(
     own: Path, photo_folder: Path, tmp_path: Path

@@ -1,6 +1,7 @@
 """Resolve a configuration: fill in the model's defaults, and reject contradictions."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from sharpeye.core.config import Config, changed_knobs, load_toml
@@ -9,6 +10,7 @@ from sharpeye.core.knobs import iter_knobs, literal
 from sharpeye.core.own_code import is_own_code, load_function
 from sharpeye.errors import UsageError
 from sharpeye.jobs.train.earlier_weights import history_of_run, with_initial_weights
+from sharpeye.learn.nets.backend import load_backend
 from sharpeye.learn.nets.from_scratch import peak_learning_rate
 from sharpeye.learn.nets.loop import monitored_loss
 from sharpeye.models.registry import get_spec
@@ -25,7 +27,8 @@ def resolve(config: Config) -> Config:
     Raises:
         UsageError: no such model, or contradictory settings.
     """
-    config = _with_code(with_initial_weights(config))
+    _load_backend_for_code(config)
+    config = with_code_digests(with_initial_weights(config))
     spec = get_spec(config.model.name)
     weights = config.model.weights
     if weights == "auto":
@@ -61,29 +64,43 @@ def resolve(config: Config) -> Config:
     return config.replace({"train.learning_rate": peak_learning_rate(spec, config)})
 
 
-def _with_code(config: Config) -> Config:
+def with_code_digests(
+    config: Config, *, swept: Collection[str] = (), to_change: str = "add --set {key}=''"
+) -> Config:
     """The configuration with the digests of the own code that it names.
+
+    Args:
+        swept: keys whose values are no names of code, since they are those of each trial.
+        to_change: what to do to use changed code, for messages.
 
     Raises:
         UsageError: the code has changed since the configuration was written, cannot be loaded, or
             was not named by the user.
+        MissingExtra: Keras or its backend is not installed.
     """
-    if is_own_code(config.model.name):
+    _load_backend_for_code(config)
+    if is_own_code(config.model.name) and "model.name" not in swept:
         _, digest = load_function(config.model.name, "--model")
-        config = _with_digest(config, "model.code_sha256", digest)
-    if config.augment.function:
+        config = _with_digest(config, "model.code_sha256", digest, to_change=to_change)
+    if config.augment.function and "augment.function" not in swept:
         _, digest = load_function(config.augment.function, "--augment")
-        config = _with_digest(config, "augment.function_sha256", digest)
+        config = _with_digest(config, "augment.function_sha256", digest, to_change=to_change)
     return config
 
 
-def _with_digest(config: Config, key: str, digest: str) -> Config:
+def _load_backend_for_code(config: Config) -> None:
+    """Load the backend before own code imports Keras with other settings, and with messages."""
+    if is_own_code(config.model.name) or config.augment.function:
+        load_backend()
+
+
+def _with_digest(config: Config, key: str, digest: str, *, to_change: str) -> Config:
     recorded = next(str(value) for name, _, value in iter_knobs(config) if name == key)
     if recorded not in ("", digest):
         raise UsageError(
             f"the own code has changed since the configuration was written: {key} is "
-            f"{recorded[:12]}..., and the file's is {digest[:12]}...; to use the new code, add "
-            f"--set {key}=''"
+            f"{recorded[:12]}..., and the file's is {digest[:12]}...; to use the new code, "
+            f"{to_change.format(key=key)}"
         )
     return config.replace({key: digest})
 
