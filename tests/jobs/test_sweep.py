@@ -681,6 +681,15 @@ def test_a_sweep_goes_on_with_the_own_code_that_it_began_with(
         job.sweep("photos", model=f"{code}:build", output=output, resume=True)
 
 
+def test_a_time_limit_before_the_first_epoch_is_named(
+    start_workers: StartWorkers, tmp_path: Path
+) -> None:
+    start_workers("time.sleep(60)")
+    options: Any = {"grid": {"layer_size": [8, 16]}, "output": tmp_path / "s"}
+    with pytest.raises(UsageError, match=r"time limit came before any trial.*--time-limit 0\.2s"):
+        job.sweep("photos", time_limit=0.2, **options)
+
+
 @pytest.mark.slow
 def test_the_time_limit_stops_and_the_same_command_goes_on(
     here: Path, start_workers: StartWorkers, monkeypatch: pytest.MonkeyPatch

@@ -116,7 +116,8 @@ def sweep(
         config, progress, knobs: see `sharpeye.train`.
 
     Raises:
-        UsageError: a setting is wrong, or differs from the sweep in the folder.
+        UsageError: a setting is wrong, or differs from the sweep in the folder; or the time limit
+            came before the first epoch of any trial.
         DivergedError: no trial gave a result.
         And all that `sharpeye.train` raises.
     """
@@ -154,7 +155,7 @@ def sweep(
                 log.info("%d trials that were cut off are run again", interrupted)
             board = Leaderboard(folder, study, samples, keep=keep)
             unfinished = _run_trials(study, board, workers, deadline=deadline, progress=progress)
-            winner = board.finish()
+            winner = board.finish(time_limit=time_limit)
         best = _train_winner(folder, winner, progress) if retrain else None
         if best:
             board.write(tested=True)
