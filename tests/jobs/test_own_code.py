@@ -199,6 +199,8 @@ def test_changed_code_is_another_run(
         (NET + "build.learning_rate = 'low'\n", r"learning_rate must be a number above 0.*'low'"),
         (NET.replace("(8, 3,", "(8, 3, name='features',"), r"ValueError: .*features"),
         (NET.replace("(8, 3,", "(8, 3, name='probs',"), r"ValueError: .*probs"),
+        (NET.replace("(8, 3,", "(8, 3, kernel_regularizer='l2',"), "no regularizers.* conv2d"),
+        (NET.replace("(8, 3,", "(8, 3, activity_regularizer='l1',"), "no regularizers"),
         (NET.replace("(image)\n    r", "(image) + 1.0\n    r"), "takes a value that no layer"),
     ],
 )

@@ -2,12 +2,14 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sharpeye.core.config import Config
+from sharpeye.core.formatting import name_list
 from sharpeye.core.own_code import code_error, is_own_code
 from sharpeye.core.storage import atomic_path
 from sharpeye.core.types import InputSpec
+from sharpeye.errors import UsageError
 from sharpeye.jobs.train.network_on_pixels import input_spec
 from sharpeye.models.registry import get_spec
 
@@ -19,7 +21,8 @@ def check_own_network(config: Config) -> None:
     """Build the network of a resolved configuration once, and write it in both forms of a run.
 
     Raises:
-        UsageError: the code cannot be run, or returns something else than features.
+        UsageError: the code cannot be run, returns something else than features, or has
+            regularizers, which the loss has not.
         ModelError: a layer of it cannot be expressed in ONNX, or computes something else there.
     """
     if not is_own_code(config.model.name):
@@ -39,8 +42,25 @@ def check_own_network(config: Config) -> None:
         to_plain_network(model, 1.0)
     except ValueError as error:  # Such as two layers of one name.
         raise code_error(config.model.name, error) from None
+    _require_no_regularizer(model, config.model.name)
     features = {"features": model.output["features"]}
     _check_onnx(keras.Model(model.input, features, name="own"), size)
+
+
+def _require_no_regularizer(model: "keras.Model", name: str) -> None:
+    layers: list[Any] = model._flatten_layers(include_self=False)
+    regularized = [
+        layer.name
+        for layer in layers
+        if getattr(layer, "activity_regularizer", None)
+        or any(getattr(weight, "regularizer", None) for weight in layer.weights)
+    ]
+    if regularized:
+        raise UsageError(
+            f"{name} must have no regularizers: only the loss of the classes is minimized; leave "
+            "them out, train.weight_decay takes their place. Received: regularizers of "
+            f"{name_list(regularized)}"
+        )
 
 
 def _check_onnx(network: "keras.Model", size: InputSpec) -> None:
