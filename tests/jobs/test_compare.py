@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import sharpeye
-from runner import TINY, hard_photos, one_line
+from runner import TINY, hard_photos, one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.core.metrics import mcnemar
 from sharpeye.errors import DataError, UsageError
@@ -146,6 +146,48 @@ def test_folds_test_each_image_once(tmp_path: Path) -> None:
     assert run([*arguments, "-q"]) == 0
     assert run([*arguments, "-q", "--epochs", "4"]) == 2  # Nor replaced by others.
     assert [(output / name / "bundle.json").stat().st_mtime_ns for name in names] == before
+
+
+def test_each_repeated_run_is_told_to_the_tracker(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sharpeye.jobs.train import trackers
+
+    told: list[str] = []
+
+    class Recorder(trackers.Tracker):
+        def start(self, name: str, params: Any) -> None:
+            told.append(name)
+
+        def log(self, values: Any, step: int) -> None: ...
+
+        def finish(self, scores: Any) -> None:
+            told.append("finished" if scores else "failed")
+
+    monkeypatch.setitem(trackers.TRACKERS, "mlflow", ("json", Recorder))
+    flags = [f"--set={key.replace('__', '.')}={value}" for key, value in TINY.items()]
+    arguments = ["train", str(photos), *flags, "--epochs", "1", "--repeats", "2", "-q"]
+    assert run([*arguments, "-o", str(tmp_path / "runs"), "--track", "mlflow"]) == 0
+    assert told == ["seed-0", "finished", "seed-1", "finished"]
+
+
+def test_repeated_runs_need_a_folder_of_their_own(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = hard_photos(tmp_path / "photos", per_class=4)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    for output, words in (
+        (photos / "runs", "give --output a folder outside of it"),
+        (runs[0], "holds a finished run, and --folds and --repeats make a folder of runs"),
+        (tmp_path / "other", "holds mine.txt"),
+    ):
+        before = tree(output) if output.exists() else {}
+        arguments = ["train", str(photos), "--model", "cnn", "--repeats", "2", "-o", str(output)]
+        assert run([*arguments, "-q"]) == 2
+        assert words in one_line(capsys.readouterr().err)
+        assert (tree(output) if output.exists() else {}) == before
+    assert not (photos / "runs").exists()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A network learned from scratch: what the run directory holds, and what survives a stop."""
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from plain_keras import keras_answers
 from runner import FILES, SIGKILL, TINY, call, hard_photos, one_line, start, temporaries, tree
 from sharpeye.artefact import parity
 from sharpeye.cli.app import run
+from sharpeye.cli.signals import Signalled
 from sharpeye.core.config import load_toml
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import DataError, DivergedError, GateError, ModelError, UsageError
@@ -492,6 +494,40 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
     assert temporaries(tmp_path) == []
     same_arrays(output, undisturbed)
     same_history(output, undisturbed)
+
+
+def test_the_advice_names_the_folder_in_which_the_stopped_run_is_kept(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from sharpeye.jobs.train import progress_log
+
+    def stop(*options: str, epoch: int) -> str:
+        whole = progress_log.ProgressLog.epoch
+
+        def stopped(self: Any, row: Any) -> None:
+            whole(self, row)
+            if row["epoch"] == epoch:
+                raise Signalled(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(progress_log.ProgressLog, "epoch", stopped)
+            assert run(["train", *options, "--quiet"]) == 130
+        return capsys.readouterr().err.partition("go on with: ")[2].rstrip()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sharpeye.learn.nets.checkpoint._MAX_TIME_SHARE", float("inf"))
+    begun, folder = [str(photos), *FLAGS], f"runs/{photos.name}-cnn"
+    assert run(["train", *begun, "--keep-checkpoints", "2", "--quiet"]) == 0
+    # The default name is taken; the second run should have replaced a finished one.
+    longer = ["--resume", "--output", folder, "--epochs", "6"]
+    for number, options, epoch in ((2, begun, 2), (3, longer, 5)):
+        command = stop(*options, epoch=epoch)
+        assert command == f"sharpeye train --resume --output {folder}-{number}"
+        assert run([*shlex.split(command)[1:], "--quiet"]) == 0
+    assert len(sharpeye.Run(f"{folder}-3").table("history.csv")) == 6
 
 
 @pytest.mark.slow

@@ -62,6 +62,31 @@ def test_each_problem_has_its_sentence(name: str) -> None:
     assert re.search(words, note), note
 
 
+def test_a_training_that_a_time_limit_or_patience_ended_needs_more_of_it() -> None:
+    knobs = {"train.learning_rate": 0.01, "train.schedule": "constant", "train.time_limit": 90.0}
+    history = rows(FALLING, 0.8, (1.0, 0.3), 0.8)
+    for epochs, words in ((30, "--time-limit 180s"), (len(FALLING), "--epochs 16")):
+        config = Config().replace(knobs | {"train.epochs": epochs})
+        (note,) = learning_notes(history, samples(*BALANCED), config)
+        assert "under-trained" in note and words in note
+    history, config = (
+        rows([0.69, *[0.7] * 4], 0.52, (0.7, 0.69)),
+        config.replace({"train.patience": 4}),
+    )
+    (note,) = learning_notes(history, samples(*BALANCED), config)
+    assert "learned nothing" in note and "--set train.patience=8" in note
+
+
+def test_of_a_localizer_the_epoch_is_named_that_is_kept() -> None:
+    """The one with the lowest sum of both losses, not that with the lowest log loss."""
+    history = rows([0.5, 0.4, 0.5, 0.7, 0.9], 0.8, (0.5, 0.01), 1.0)
+    for row, loss in zip(history, (2.0, 1.9, 1.0, 1.5, 1.7), strict=True):
+        row["validation_loss"] = loss
+    config = Config().replace({"task": "localize", "train.learning_rate": 0.01})
+    (note,) = learning_notes(history, samples(*BALANCED), config)
+    assert "over-fits: since epoch 3 of 5" in note
+
+
 def test_a_good_training_has_no_note() -> None:
     config = Config().replace({"train.learning_rate": 0.01})
     good = rows(FALLING, 0.95, (1.0, 0.2), 0.96)

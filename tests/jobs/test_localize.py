@@ -40,7 +40,7 @@ FROZEN: dict[str, Any] = {
     "localize__batch_size": 16,
     "localize__channels": 8,
 }
-TUNED = FROZEN | {"finetune__epochs": 1}
+TUNED = FROZEN | {"finetune__epochs": 1, "train__keep_checkpoints": 1}
 SCRATCH: dict[str, Any] = {
     "model": "cnn",
     "model__image_size": 24,
@@ -92,8 +92,12 @@ def boxes_of(rows: list[dict[str, str]], prefix: str = "") -> np.ndarray[Any, An
 
 def test_a_run_leaves_every_file_and_nothing_else(done: sharpeye.Run, place: Path) -> None:
     whole = done.path.name != "frozen"  # the network itself was trained
-    expected = sorted((*FILES, *(["model.keras"] if whole else [])))
-    assert sorted(path.name for path in done.path.iterdir()) == expected
+    expected = [*FILES, *(["model.keras"] if whole else [])]
+    if done.path.name == "tuned":
+        expected += ["checkpoints", "last.keras"]
+        kept = [path.name for path in (done.path / "checkpoints").iterdir()]
+        assert kept == ["epoch-000001.npz"]
+    assert sorted(path.name for path in done.path.iterdir()) == sorted(expected)
     assert temporaries(done.path) == temporaries(place / "cache") == []
     config = load_toml(done.path / "config.toml")
     assert config.task == "localize" and config.model.fit == "stretch"

@@ -99,6 +99,26 @@ def test_the_network_of_the_docs_is_trained_swept_and_proven(
     assert (tmp_path / "run" / "model.onnx").is_file()
 
 
+def test_own_code_gets_keras_with_the_settings_of_sharpeye(own: Path, tmp_path: Path) -> None:
+    """And TensorFlow, which writes lines to stderr when it is loaded, writes none."""
+    own.write_text(
+        "import keras\n"
+        "raise OSError(f'{keras.config.floatx()} {keras.config.image_data_format()}')\n"
+    )
+    (tmp_path / ".keras").mkdir()
+    settings = {"floatx": "float16", "image_data_format": "channels_first"}
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(settings))
+    arguments = ["train", str(tmp_path), "--model", f"{own}:build", "-o", str(tmp_path / "run")]
+    done = subprocess.run(
+        command(*arguments),
+        env=environment(tmp_path / "cache", HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "OSError: float32 channels_last" in one_line(done.stderr)
+
+
 @pytest.mark.slow
 def test_an_own_network_is_swept_in_child_processes(
     own: Path, photo_folder: Path, tmp_path: Path
@@ -111,6 +131,25 @@ def test_an_own_network_is_swept_in_child_processes(
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "sweep" / "leaderboard.csv").read_text().splitlines()
     assert len(rows) == 3 and all("complete" in row for row in rows[1:])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_own_code_in_a_worker_imports_any_module(
+    named: bool, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = ("IPython", "matplotlib", "sklearn")
+    script = (
+        "import sys\n"
+        "from sharpeye.jobs.sweep import worker\n"
+        f"blocked = lambda *_: print(*[name for name in {modules} if name in sys.modules])\n"
+        "worker.run_trials = blocked\n"
+        "sys.exit(worker.main())\n"
+    )
+    if named:
+        monkeypatch.setenv("SHARPEYE_OWN_CODE", f"{own}:build")
+    arguments = [sys.executable, "-c", script, str(tmp_path), "0"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ([] if named else [*modules])
 
 
 def test_code_of_a_configuration_runs_only_if_the_user_names_it(
@@ -160,6 +199,8 @@ def test_changed_code_is_another_run(
         (NET + "build.learning_rate = 'low'\n", r"learning_rate must be a number above 0.*'low'"),
         (NET.replace("(8, 3,", "(8, 3, name='features',"), r"ValueError: .*features"),
         (NET.replace("(8, 3,", "(8, 3, name='probs',"), r"ValueError: .*probs"),
+        (NET.replace("(8, 3,", "(8, 3, kernel_regularizer='l2',"), "no regularizers.* conv2d"),
+        (NET.replace("(8, 3,", "(8, 3, activity_regularizer='l1',"), "no regularizers"),
         (NET.replace("(image)\n    r", "(image) + 1.0\n    r"), "takes a value that no layer"),
     ],
 )

@@ -5,6 +5,7 @@ processes, so are these.
 """
 
 import contextlib
+import hashlib
 import logging
 import math
 import os
@@ -651,6 +652,42 @@ def test_a_sweep_without_any_result_says_why(
         job.sweep("photos", grid=SMALL, output="out")
     assert {r["state"] for r in read_leaderboard(here / "out")} == {"failed"}
     assert not (here / "out/winner.toml").exists()
+
+
+def test_a_sweep_goes_on_with_the_own_code_that_it_began_with(
+    no_images: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(*_: Any, **__: Any) -> int:
+        raise Stop
+
+    monkeypatch.setattr(job, "_run_trials", stop)
+    monkeypatch.delenv("SHARPEYE_OWN_CODE", raising=False)
+    code, output = tmp_path / "net.py", tmp_path / "sweep"
+    code.write_text("def build(image):\n    return image\n")
+    options: Any = {"model": f"{code}:build", "output": output, "grid": {"batch_size": [4, 8]}}
+    with pytest.raises(Stop):
+        job.sweep("photos", **options)
+    recorded = read_plan(output / "sweep.toml").base.model.code_sha256
+    assert recorded == hashlib.sha256(code.read_bytes()).hexdigest()
+    with pytest.raises(Stop):
+        job.sweep("photos", **options)
+    code.write_text("def build(image):\n    return image + 0\n")
+    with pytest.raises(UsageError, match=r"holds a sweep with other settings: model\.code_sha256"):
+        job.sweep("photos", **options)
+    with pytest.raises(UsageError, match=r"own code has changed.*anew with --overwrite"):
+        job.sweep("photos", model=f"{code}:build", output=output, resume=True)
+
+
+def test_a_time_limit_before_the_first_epoch_is_named(
+    start_workers: StartWorkers, tmp_path: Path
+) -> None:
+    start_workers("time.sleep(60)")
+    options: Any = {"grid": {"layer_size": [8, 16]}, "output": tmp_path / "s"}
+    with pytest.raises(UsageError, match=r"time limit came before any trial.*--time-limit 0\.2s"):
+        job.sweep("photos", time_limit=0.2, **options)
 
 
 @pytest.mark.slow

@@ -76,6 +76,20 @@ def test_the_preview_has_a_row_an_image(photo_folder: Path, tmp_path: Path) -> N
     assert sum(changed) >= 4
 
 
+def test_the_preview_shows_own_augmentation(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SHARPEYE_OWN_CODE", raising=False)
+    code, file = tmp_path / "changes.py", tmp_path / "preview.png"
+    code.write_text("def black(images, random):\n    return images * 0\n")
+    arguments = ["train", str(photo_folder), *FLAGS, "--preview-augmentation", str(file), "-q"]
+    still = ("--set=augment.flip=false", "--set=augment.shift=0")
+    assert run([*arguments, *still, "--augment", f"{code}:black"]) == 0
+    with Image.open(file) as image:
+        row = np.asarray(image)[:96].reshape(96, -1, 100, 3)[:, :, :96]
+    assert row[:, 0].any() and not row[:, 1:].any()
+
+
 @pytest.mark.parametrize("stop", [3, 5])
 def test_curves_have_each_point_once_after_a_stop(
     stop: int, photo_folder: Path, tmp_path: Path

@@ -126,6 +126,23 @@ def test_no_tracker_is_used_unless_it_is_named(
     assert "mlflow" not in (train.path / "config.toml").read_text()
 
 
+def test_a_refused_run_begins_no_run_of_a_tracker(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    class Recorder(_Fake):
+        def start(self, name: str, params: Any) -> None:
+            begun.append(name)
+
+    monkeypatch.setitem(trackers.TRACKERS, "mlflow", ("json", Recorder))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").touch()
+    with pytest.raises(UsageError, match="exists and holds no run"):
+        sharpeye.train(photo_folder, output=tmp_path / "run", track="mlflow", **TINY)
+    assert begun == []
+
+
 @pytest.mark.slow
 def test_a_failed_training_ends_the_trackers_run_as_failed(
     server: MLflowServer, photo_folder: Path, tmp_path: Path

@@ -1,5 +1,6 @@
 """Training that begins with the weights of an earlier one, or goes on after its end."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,35 @@ def test_weights_of_another_network_are_refused(
         )
 
 
+def test_a_checkpoint_needs_the_first_weights_no_longer(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(Exception):
+        pass
+
+    class Observer:
+        def on_epoch_end(self, metrics: Any) -> None:
+            if metrics["epoch"] == 2:
+                raise Cut
+
+    monkeypatch.setattr("sharpeye.learn.nets.checkpoint._MAX_TIME_SHARE", float("inf"))
+    source = train(photos, tmp_path / "source", train__epochs=1).path
+    output, knobs = tmp_path / "run", {"train__epochs": 3, "train__initial_weights": str(source)}
+    with pytest.raises(Cut):
+        train(photos, output, callbacks=[Observer()], **knobs)
+    shutil.rmtree(source)
+    for file in (output / "checkpoints").iterdir():
+        file.rename(file.with_suffix(".away"))
+    with pytest.raises(UsageError, match=r"there is no run and no file at .*source"):
+        train(photos, output, resume=True, **knobs)
+    for file in (output / "checkpoints").iterdir():
+        file.rename(file.with_suffix(".npz"))
+    assert len(losses(train(photos, output, resume=True, **knobs))) == 3
+    # A finished run goes on from its own weights.
+    more = knobs | {"train__epochs": 4}
+    assert len(losses(train(photos, output, resume=True, **more))) == 4
+
+
 # --- more epochs ---------------------------------------------------------------------------------
 
 
@@ -205,6 +235,23 @@ def test_a_finished_run_does_not_go_on_with_other_images(tmp_path: Path) -> None
     assert tree(output) == before
 
 
+def test_a_run_that_ended_by_patience_goes_on_with_more_of_it(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    knobs = {"train__epochs": 40, "train__patience": 1, "train__learning_rate": 0.05}
+    done = train(photos, tmp_path / "run", **knobs)
+    ended = len(losses(done))
+    assert ended < 40
+    again = ["train", "--resume", "-o", str(done.path), "-q"]
+    for options in ([], ["--epochs", "50"]):
+        assert run([*again, *options]) == 2
+        assert "epochs without a better one; to go on, give more patience: --set train" in one_line(
+            capsys.readouterr().err
+        )
+    assert run([*again, "--epochs", str(ended + 2), "--set", "train.patience=0"]) == 0
+    assert len(losses(sharpeye.Run(done.path))) == ended + 2
+
+
 @pytest.mark.slow
 def test_more_epochs_do_not_help_a_head(photos: Path, tmp_path: Path) -> None:
     sharpeye.train(photos, output=tmp_path / "run", model__weights="random")
@@ -232,7 +279,8 @@ def test_checkpoints_and_the_last_model_stay_where_they_are_asked_for(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sharpeye.learn.nets.checkpoint._MAX_TIME_SHARE", float("inf"))
         assert run([*arguments, *flags, "--epochs", "6"]) == 0
-    assert len(list((output / "checkpoints").glob("epoch-*.npz"))) == 3
+    kept = sorted(path.name for path in (output / "checkpoints").iterdir())
+    assert kept == [f"epoch-00000{epoch}.npz" for epoch in (4, 5, 6)]
     last = keras.saving.load_model(output / "last.keras")
     images = np.zeros((2, 16, 16, 3), np.float32)
     np.testing.assert_allclose(np.asarray(last(images)).sum(axis=1), 1, rtol=1e-5)

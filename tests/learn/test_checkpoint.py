@@ -60,6 +60,19 @@ def test_two_are_kept_and_no_temporary_file(tmp_path: Path) -> None:
     assert temporaries(tmp_path) == []
 
 
+def test_the_last_epoch_is_among_those_that_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_MAX_TIME_SHARE", 1e-9)
+    store = save(tmp_path, 1, 2, 3)
+    assert [f.name for f in tmp_path.iterdir()] == ["epoch-000001.npz"]
+    metadata = {"history": [{"epoch": 3, "log_loss": 0.1}]}
+    for _ in range(2):
+        store.finish(Checkpoint(3, metadata, arrays(3), arrays(4)), 1)
+        assert [f.name for f in tmp_path.iterdir()] == ["epoch-000003.npz"]
+    check(store.latest(), 3)
+
+
 def test_a_folder_without_checkpoints_has_no_latest(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path / "nowhere").latest() is None
     assert CheckpointFolder(tmp_path).latest() is None

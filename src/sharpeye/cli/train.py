@@ -186,14 +186,22 @@ def train(
                 "called again: leave --add, --resume, --overwrite and --min-accuracy out"
             )
         with console.ProgressReporter(quiet=quiet, form=progress_form) as progress:
-            _train_repeatedly(folder, folds, repeats, output, config=resolved, progress=progress)
+            _train_repeatedly(
+                folder,
+                folds,
+                repeats,
+                output=output,
+                config=resolved,
+                progress=progress,
+                track=track,
+            )
         return
 
     from sharpeye.jobs.train.results import summary
     from sharpeye.jobs.train.train import train as run_training
 
     with (
-        _advice_when_stopped(output, resolved),
+        _advice_when_stopped(),
         console.ProgressReporter(quiet=quiet, form=progress_form) as progress,
     ):
         run = run_training(
@@ -215,20 +223,10 @@ def _print_summary(lines: Mapping[str, str]) -> None:
         console.print_result(f"{name + ':':10}{console.show(value)}")
 
 
-def _train_repeatedly(
-    data: Path,
-    folds: int,
-    repeats: int,
-    output: Path | None,
-    *,
-    config: Config,
-    progress: StageProgress,
-) -> None:
+def _train_repeatedly(data: Path, folds: int, repeats: int, **options: Any) -> None:
     from sharpeye.jobs.train.repeated import summary, train_repeatedly
 
-    result = train_repeatedly(
-        data, folds=folds, repeats=repeats, output=output, config=config, progress=progress
-    )
+    result = train_repeatedly(data, folds=folds, repeats=repeats, **options)
     _print_summary(summary(result))
 
 
@@ -248,19 +246,13 @@ def _preview_augmentation(config: Config, file: Path, progress: StageProgress) -
 
 
 @contextlib.contextmanager
-def _advice_when_stopped(output: Path | None, config: Config) -> Iterator[None]:
-    """After a signal, name the command that continues: --resume only if there is a checkpoint."""
+def _advice_when_stopped() -> Iterator[None]:
+    """After a signal, name the command that continues, if the training has noted one."""
     try:
         yield
     except Signalled as signalled:
-        from sharpeye.jobs.train.train import run_folder
-        from sharpeye.runs import layout
-
-        folder = run_folder(output, config)
-        if not (folder / layout.CHECKPOINTS).is_dir():
-            raise
-        command = command_line("sharpeye", "train", "--resume", "--output", folder)
-        raise Stopped(signalled.number, f"its checkpoint is kept; go on with: {command}") from None
+        advice = getattr(signalled, "__notes__", [])
+        raise (Stopped(signalled.number, advice[-1]) if advice else signalled) from None
 
 
 def _extended_config(run: Path) -> Config:

@@ -52,6 +52,11 @@ def allow_own_code(changes: Mapping[str, Any]) -> dict[str, str]:
     return {key: allow(name) for key, name in named.items() if is_own_code(name)}
 
 
+def is_any_allowed() -> bool:
+    """Whether this process may load own code."""
+    return any(_allowed())
+
+
 def load_function(name: str, option: str) -> tuple[Callable[..., Any], str]:
     """A function, and the SHA-256 of the file that it is defined in.
 

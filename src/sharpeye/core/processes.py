@@ -158,7 +158,13 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def run_child(work: Callable[[], None], target: str, *, collect_garbage: bool = False) -> int:
+def run_child(
+    work: Callable[[], None],
+    target: str,
+    *,
+    collect_garbage: bool = False,
+    any_module: bool = False,
+) -> int:
     """Run the main function of a child, report an error to the parent, return the exit code.
 
     The child ends when its parent ends: a parent that is killed cannot stop its children.
@@ -166,9 +172,11 @@ def run_child(work: Callable[[], None], target: str, *, collect_garbage: bool = 
     Args:
         target: the name of the child's output, for messages.
         collect_garbage: True for a long process; a short one is faster without garbage collection.
+        any_module: whether modules can be imported that Keras would import in vain; True for own
+            code of the user.
     """
     prepare_streams(encoding="utf-8")
-    for name in _UNNEEDED_MODULES:
+    for name in () if any_module else _UNNEEDED_MODULES:
         sys.modules.setdefault(name, cast(ModuleType, None))  # An import of it fails.
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if not collect_garbage:  # TensorFlow makes millions of objects.

@@ -14,7 +14,7 @@ from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import write_text
 from sharpeye.core.types import SPLITS, SampleSet
 from sharpeye.data.summary import dataset_name
-from sharpeye.errors import DivergedError
+from sharpeye.errors import DivergedError, SharpEyeError, UsageError
 from sharpeye.jobs.sweep.plan import Plan, short_key
 from sharpeye.jobs.sweep.plan_text import plan_command
 from sharpeye.jobs.sweep.study import Study
@@ -98,23 +98,36 @@ class Leaderboard:
             table.append([rank if row.best_epoch else None, row.name, *values, *scores, *end])
         ResultWriter(self.folder).write_csv(LEADERBOARD, header, table)
 
-    def finish(self) -> Config:
+    def finish(self, *, time_limit: float | None = None) -> Config:
         """Write all files again, and the winner's configuration.
 
+        Args:
+            time_limit: seconds of the sweep, for messages.
+
         Raises:
+            UsageError: the time limit came before the first epoch of any trial.
             DivergedError: no trial gave a result.
         """
         self.write()
         best = next((row for row in self.rows if row.best_epoch), None)
         if best is None:
-            reasons = [row.reason for row in self.rows if row.reason]
-            why = f"; the first: {reasons[0]}" if reasons else ""
-            raise DivergedError(f"no trial of the sweep in {self.folder} gave a result{why}")
+            raise self._without_result(time_limit)
         if best.state != "complete":
             log.warning("no trial was trained to its end: %s was the best so far", best.name)
         winner = self._study.plan.base.replace(best.params)
         write_text(self.folder / WINNER, winner.to_toml())
         return winner
+
+    def _without_result(self, time_limit: float | None) -> SharpEyeError:
+        failed = [row for row in self.rows if row.state == "failed"]
+        if time_limit is not None and not failed:
+            return UsageError(
+                f"the time limit came before any trial of the sweep in {self.folder} had trained "
+                "an epoch; give more time, and the same command goes on. Received: --time-limit "
+                f"{time_limit:g}s"
+            )
+        why = f"; the first: {failed[0].reason}" if failed else ""
+        return DivergedError(f"no trial of the sweep in {self.folder} gave a result{why}")
 
 
 def describe_trial(row: TrialRow) -> str:

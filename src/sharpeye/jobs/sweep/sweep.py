@@ -4,7 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from sharpeye.jobs.sweep.study import QUEUE_LOCK, STUDY, Study
 from sharpeye.jobs.sweep.worker import PLAN, TRIALS
 from sharpeye.jobs.sweep.worker_pool import WorkerPool
 from sharpeye.jobs.train.load_arrays import load_arrays
-from sharpeye.jobs.train.resolve import resolve
+from sharpeye.jobs.train.resolve import resolve, with_code_digests
 from sharpeye.jobs.train.unused_knobs import explain_unused
 from sharpeye.models.registry import get_spec
 from sharpeye.report.sweep_charts import TrialRow
@@ -116,7 +116,8 @@ def sweep(
         config, progress, knobs: see `sharpeye.train`.
 
     Raises:
-        UsageError: a setting is wrong, or differs from the sweep in the folder.
+        UsageError: a setting is wrong, or differs from the sweep in the folder; or the time limit
+            came before the first epoch of any trial.
         DivergedError: no trial gave a result.
         And all that `sharpeye.train` raises.
     """
@@ -133,6 +134,8 @@ def sweep(
             base, grid or {}, ranges or {}, trials=trials, prune=prune, rank_by=rank_by
         )
     _require_amounts(workers, keep, time_limit)
+    code = with_code_digests(plan.base, swept=plan.keys, to_change="begin anew with --overwrite")
+    plan = replace(plan, base=code)
     _require_scratch(plan)
     _require_net_knobs(plan)
     _warn_of_unused(plan)
@@ -152,7 +155,7 @@ def sweep(
                 log.info("%d trials that were cut off are run again", interrupted)
             board = Leaderboard(folder, study, samples, keep=keep)
             unfinished = _run_trials(study, board, workers, deadline=deadline, progress=progress)
-            winner = board.finish()
+            winner = board.finish(time_limit=time_limit)
         best = _train_winner(folder, winner, progress) if retrain else None
         if best:
             board.write(tested=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.own_code import is_any_allowed
 from sharpeye.core.processes import run_child
 from sharpeye.core.storage import make_folder, os_errors_at
 from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
@@ -158,7 +159,7 @@ def main() -> int:
         except MemoryError:
             raise EnvironmentFault("out of memory; use fewer --workers") from None
 
-    return run_child(work, sys.argv[1], collect_garbage=True)
+    return run_child(work, sys.argv[1], collect_garbage=True, any_module=is_any_allowed())
 
 
 if __name__ == "__main__":

@@ -61,13 +61,18 @@ def add_box_head(
         context.clock.lap("boxes")
     file = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
     write_onnx(network.model, ("box",), file, input_name="maps")
+    keep = config.finetune.epochs and config.train.keep_checkpoints  # those of fine-tuning
     trained = replace(
         trained,
         head=replace(trained.head, history=(*trained.head.history, *network.history)),
         boxes=boxes,
         box_scores=box_scores,
         box_head=file,
-        temporary_paths=(*trained.temporary_paths, checkpoints.parent, file),
+        temporary_paths=(
+            *trained.temporary_paths,
+            checkpoints if keep else checkpoints.parent,
+            file,
+        ),
     )
     return trained, network
 

@@ -5,10 +5,8 @@ from pathlib import Path
 from sharpeye.core.config import Config
 from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import write_text
-from sharpeye.errors import UsageError
 from sharpeye.jobs.train.earlier_weights import find_initial_weights
-from sharpeye.jobs.train.load_arrays import load_arrays
-from sharpeye.jobs.train.resolve import resolve
+from sharpeye.jobs.train.load_arrays import load_arrays, resolve_from_scratch
 from sharpeye.learn.nets.from_scratch import network_builder, peak_learning_rate
 from sharpeye.learn.nets.rate_range import RateRange, try_learning_rates
 from sharpeye.learn.nets.settings import FitSettings
@@ -30,14 +28,7 @@ def find_learning_rate(
             `.svg`.
         DivergedError: not even the lowest rates have a loss.
     """
-    if file.suffix != ".svg":
-        raise UsageError(f"--find-lr writes a file named .svg. Received: {file}")
-    config = resolve(config)
-    if not config.from_scratch:
-        raise UsageError(
-            f"--find-lr tests a network that is trained from scratch, and {config.model.name} "
-            "keeps its weights; add --weights none, or choose another --model"
-        )
+    config = resolve_from_scratch(config, file, option="--find-lr FILE.svg", does="tests")
     spec, initial = get_spec(config.model.name), find_initial_weights(config)
     default = config.replace({"train.learning_rate": 0.0})
     _, arrays = load_arrays(config, progress)

@@ -8,6 +8,7 @@ from typing import Any
 from sharpeye.core.config import Config
 from sharpeye.core.formatting import plain_percent
 from sharpeye.core.types import SampleSet
+from sharpeye.learn.nets.loop import monitored_loss
 
 _MIN_EPOCHS = 4
 # With few images chance alone may be far above the share of the most frequent class.
@@ -39,7 +40,7 @@ def _problems(
     rows: Sequence[Mapping[str, Any]], samples: SampleSet, config: Config
 ) -> Iterator[str]:
     rate, epochs = config.train.learning_rate, len(rows)
-    validation = [float(row["validation_log_loss"]) for row in rows]
+    validation = [monitored_loss(row) for row in rows]  # The lowest one decides what is kept.
     best = min(range(epochs), key=validation.__getitem__)
     accuracy = float(rows[best]["validation_accuracy"])
     chance, deviation = _chance(samples)
@@ -48,8 +49,8 @@ def _problems(
             f"The network has learned nothing: its validation accuracy of "
             f"{plain_percent(accuracy)} is that of always answering the most frequent class "
             f"({plain_percent(chance)}). Try another learning rate, such as "
-            f"{_command(rate / 10)} ({rate:g} now; --find-lr tests which), more epochs, "
-            "or a pretrained network: leave --weights none out."
+            f"{_command(rate / 10)} ({rate:g} now; --find-lr tests which), "
+            f"{_longer(config, epochs, best)}, or a pretrained network: leave --weights none out."
         )
     first, last = (float(rows[i]["log_loss"]) for i in (0, -1))
     if last > max(first, math.log(max(2, len(samples.class_names)))) * _RISE:
@@ -75,8 +76,8 @@ def _problems(
         if not falls_to_zero or gap < -_MIN_GAP / 2:
             yield (
                 f"The network is under-trained: its validation loss still fell in the last of "
-                f"{epochs} epochs, from {earlier:.2f} to {validation[-1]:.2f}. Try more epochs: "
-                f"--epochs {2 * config.train.epochs}."
+                f"{epochs} epochs, from {earlier:.2f} to {validation[-1]:.2f}. Try "
+                f"{_longer(config, epochs, best)}."
             )
 
 
@@ -86,6 +87,18 @@ def _chance(samples: SampleSet) -> tuple[float, float]:
     count = labels.total()
     share = max(labels.values(), default=0) / max(1, count)
     return share, math.sqrt(share * (1 - share) / max(1, count))
+
+
+def _longer(config: Config, epochs: int, best: int) -> str:
+    """What to change for a longer training than that of so many epochs, of which `best`, from 0,
+    is the best.
+    """
+    limit, patience = config.train.time_limit, config.train.patience
+    if patience and epochs - 1 - best >= patience:
+        return f"more patience: --set train.patience={2 * patience}"
+    if limit and epochs < config.train.epochs:
+        return f"a longer time: --time-limit {2 * limit:g}s"
+    return f"more epochs: --epochs {2 * config.train.epochs}"
 
 
 def _command(rate: float) -> str:

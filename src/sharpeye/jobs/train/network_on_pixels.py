@@ -27,11 +27,13 @@ from sharpeye.jobs.train.earlier_weights import (
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.learn.heads.head import FittedHead, Head
 from sharpeye.learn.heads.temperature import fit_temperature
+from sharpeye.learn.nets.checkpoint import CheckpointFolder
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.learn.ood.detector import MAX_IMAGES
+from sharpeye.models.initial_weights import InitialWeights
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
@@ -60,6 +62,25 @@ def input_spec(config: Config, bit_depth: int) -> InputSpec:
     )
 
 
+def initial_weights(config: Config, resumed: Path | None) -> InitialWeights | None:
+    """The weights with which a training begins: those of a finished run that goes on, else those of
+    `train.initial_weights`. None without these, and where a checkpoint has all weights.
+
+    Args:
+        resumed: the finished or unfinished run that goes on, if there is one.
+
+    Raises:
+        UsageError: there are no such weights.
+    """
+    if resumed and (resumed / layout.BUNDLE).is_file():
+        return replace(weights_of_run(resumed), complete=True) if config.from_scratch else None
+    if not config.train.initial_weights:
+        return None
+    if resumed and CheckpointFolder(resumed / layout.CHECKPOINTS).latest():
+        return None  # What the training began with may be gone.
+    return find_initial_weights(config)
+
+
 def fit_network_on_pixels(
     context: TrainContext, samples: SampleSet, arrays: TrainingArrays
 ) -> TrainedModel:
@@ -76,10 +97,9 @@ def fit_network_on_pixels(
     if config.distill.teacher:
         context.clock.lap("teacher")
     epochs = 0 if config.train.time_limit else config.train.epochs
-    initial, earlier = find_initial_weights(config), []
-    if context.earlier:
-        initial = replace(weights_of_run(context.earlier.path), complete=True)
-        earlier = history_of_run(context.earlier)
+    resumed = run_dir.path if run_dir.resumed else None
+    initial = initial_weights(config, context.earlier.path if context.earlier else resumed)
+    earlier = history_of_run(context.earlier) if context.earlier else []
     with ProgressLog(context, stage="train", epochs=epochs, history=earlier) as progress_log:
         progress_log.images(arrays)
         try:

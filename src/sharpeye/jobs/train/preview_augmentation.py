@@ -7,14 +7,13 @@ from PIL import Image, ImageDraw
 
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.config import Config
+from sharpeye.core.own_code import load_function
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import atomic_path
-from sharpeye.errors import UsageError
-from sharpeye.jobs.train.load_arrays import load_arrays
-from sharpeye.jobs.train.resolve import resolve
+from sharpeye.jobs.train.load_arrays import load_arrays, resolve_from_scratch
 from sharpeye.learn.nets.augmentation import Augmentation
-from sharpeye.learn.nets.backend import load_backend
 from sharpeye.learn.nets.loop import blank_level
+from sharpeye.learn.nets.own_augmentation import apply_own_function
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 
 _IMAGES, _VERSIONS = 8, 7
@@ -30,16 +29,9 @@ def preview_augmentation(
     Raises:
         UsageError: the file has no suffix `.png`, or no network would be trained on the images.
     """
-    if file.suffix != ".png":
-        raise UsageError(f"--preview-augmentation writes a file named .png. Received: {file}")
-    config = resolve(config)
-    if not config.from_scratch:
-        raise UsageError(
-            f"--preview-augmentation shows what [augment] does to the images of a network that is "
-            f"trained from scratch, and {config.model.name} keeps its weights; add --weights none, "
-            "or choose another --model"
-        )
-    load_backend()
+    does = "shows what [augment] does to the images of"
+    option = "--preview-augmentation FILE.png"
+    config = resolve_from_scratch(config, file, option=option, does=does)
     _, arrays = load_arrays(config, progress)
     sheet = _draw_sheet(arrays, config)
     with atomic_path(file) as temporary:
@@ -54,9 +46,13 @@ def _draw_sheet(arrays: TrainingArrays, config: Config) -> Image.Image:
     versions = [(originals, boxes)]
     size = (arrays.input.height, arrays.input.width)
     augmentation = Augmentation(config.augment, *size, fill=blank_level(arrays))
-    random = np.random.default_rng(config.seed)
+    random, name = np.random.default_rng(config.seed), config.augment.function
+    own = load_function(name, "--augment")[0] if name else None
     for _ in range(_VERSIONS):
-        versions.append(_augmented(augmentation, originals, boxes, random=random))
+        pixels = originals
+        if own:
+            pixels = apply_own_function(own, name, pixels[None], random=random)[0]
+        versions.append(_augmented(augmentation, pixels, boxes, random=random))
     zoom = -(-_MIN_SIDE // min(size))
     step = (size[0] * zoom + _GAP, size[1] * zoom + _GAP)
     sheet = Image.new("RGB", (step[1] * len(versions), step[0] * len(chosen)), "white")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from sharpeye.core.config_paths import on_folder
 from sharpeye.core.formatting import plain_percent
 from sharpeye.core.metrics import wilson_interval
 from sharpeye.core.progress import StageProgress
-from sharpeye.core.storage import make_folder
+from sharpeye.core.storage import TEMPORARY_PREFIX, make_folder, os_errors_at
 from sharpeye.errors import UsageError
 from sharpeye.jobs.train.extend import load_dataset
 from sharpeye.jobs.train.resolve import resolve
-from sharpeye.jobs.train.train import run_folder, train
+from sharpeye.jobs.train.trackers import require_tracker
+from sharpeye.jobs.train.train import require_outside_of_images, run_folder, train
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import ResultWriter, Run
 
@@ -27,6 +29,10 @@ log = logging.getLogger(__name__)
 TABLE = "runs.csv"
 _COLUMNS = ("run", "fold", "seed", "test_images", "accuracy", "log_loss")
 MAX_RUNS = 100
+# What may lie in the folder: the table, the runs, and what processes that were killed have left.
+_OWN_NAME = re.compile(
+    rf"{re.escape(TABLE)}|(fold-\d+)?-?(seed-\d+)?(-\d+)?|{re.escape(TEMPORARY_PREFIX)}.*"
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ def train_repeatedly(
     output: str | Path | None = None,
     config: Config | None = None,
     progress: StageProgress | None = None,
+    track: str | None = None,
 ) -> RepeatedRuns:
     """Train a run for each fold and each seed, one after the other.
 
@@ -81,17 +88,23 @@ def train_repeatedly(
         folds: number of folds; 1 for the one split of the configuration. With k folds each image
             is a test image once.
         repeats: number of seeds, `seed`, `seed + 1`, ...; the split stays that of the first.
-        output: the folder of the runs; by default `runs/<data>-<model>-repeated`.
+        output: the folder of the runs; by default `runs/<data>-<model>-repeated`. It is new, empty,
+            or has such runs alone.
+        track: see `sharpeye.train`; each run is one of the tracker's.
 
     Raises:
-        UsageError: a number is wrong, or the images have a test split of their own.
+        UsageError: a number or the folder is wrong, or the images have a test split of their own.
         And all that `sharpeye.train` raises.
     """
     base = on_folder(config or Config(), str(data))
     _require_numbers(folds, repeats)
+    if track:
+        require_tracker(track)
+    folder = run_folder(output, base, ending="-repeated")
+    require_outside_of_images(folder, base)
+    _require_usable(folder)
     if folds > 1:
         _require_no_test(base)
-    folder = run_folder(output, base, ending="-repeated")
     make_folder(folder)
     runs = []
     for name, fold, changed in _configurations(base, folds, repeats):
@@ -99,9 +112,8 @@ def train_repeatedly(
         run = _finished(folder / name, changed)
         resume = not run and (folder / name / layout.CHECKPOINTS).is_dir()
         options: dict[str, Any] = {"resume": True} if resume else {"overwrite": True}
-        runs.append(
-            run or train(data, output=folder / name, config=changed, progress=progress, **options)
-        )
+        options |= {"config": changed, "progress": progress, "track": track}
+        runs.append(run or train(data, output=folder / name, **options))
         result = RepeatedRuns(folder, tuple(runs), folds > 1)
         _write_table(result)
     return result
@@ -125,6 +137,25 @@ def _require_numbers(folds: int, repeats: int) -> None:
         raise UsageError(
             f"--folds and --repeats are 1 or more, and their product is {MAX_RUNS} at most. "
             f"Received: {folds} and {repeats}"
+        )
+
+
+def _require_usable(folder: Path) -> None:
+    """Raise UsageError for a folder that holds something else than runs of a repeated training."""
+    with os_errors_at(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file; choose another --output")
+        names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if layout.BUNDLE in names:
+        raise UsageError(
+            f"{folder} holds a finished run, and --folds and --repeats make a folder of runs; "
+            "choose another --output"
+        )
+    foreign = [name for name in names if not _OWN_NAME.fullmatch(name)]
+    if foreign:
+        raise UsageError(
+            f"{folder} holds {foreign[0]}, and --folds and --repeats write into a folder of their "
+            "own; choose another --output"
         )
 
 

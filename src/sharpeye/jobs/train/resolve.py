@@ -1,6 +1,7 @@
 """Resolve a configuration: fill in the model's defaults, and reject contradictions."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from sharpeye.core.config import Config, changed_knobs, load_toml
@@ -8,8 +9,10 @@ from sharpeye.core.config_paths import remember_current_folder
 from sharpeye.core.knobs import iter_knobs, literal
 from sharpeye.core.own_code import is_own_code, load_function
 from sharpeye.errors import UsageError
-from sharpeye.jobs.train.earlier_weights import with_initial_weights
+from sharpeye.jobs.train.earlier_weights import history_of_run, with_initial_weights
+from sharpeye.learn.nets.backend import load_backend
 from sharpeye.learn.nets.from_scratch import peak_learning_rate
+from sharpeye.learn.nets.loop import monitored_loss
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
@@ -24,7 +27,8 @@ def resolve(config: Config) -> Config:
     Raises:
         UsageError: no such model, or contradictory settings.
     """
-    config = _with_code(with_initial_weights(config))
+    _load_backend_for_code(config)
+    config = with_code_digests(with_initial_weights(config))
     spec = get_spec(config.model.name)
     weights = config.model.weights
     if weights == "auto":
@@ -60,29 +64,43 @@ def resolve(config: Config) -> Config:
     return config.replace({"train.learning_rate": peak_learning_rate(spec, config)})
 
 
-def _with_code(config: Config) -> Config:
+def with_code_digests(
+    config: Config, *, swept: Collection[str] = (), to_change: str = "add --set {key}=''"
+) -> Config:
     """The configuration with the digests of the own code that it names.
+
+    Args:
+        swept: keys whose values are no names of code, since they are those of each trial.
+        to_change: what to do to use changed code, for messages.
 
     Raises:
         UsageError: the code has changed since the configuration was written, cannot be loaded, or
             was not named by the user.
+        MissingExtra: Keras or its backend is not installed.
     """
-    if is_own_code(config.model.name):
+    _load_backend_for_code(config)
+    if is_own_code(config.model.name) and "model.name" not in swept:
         _, digest = load_function(config.model.name, "--model")
-        config = _with_digest(config, "model.code_sha256", digest)
-    if config.augment.function:
+        config = _with_digest(config, "model.code_sha256", digest, to_change=to_change)
+    if config.augment.function and "augment.function" not in swept:
         _, digest = load_function(config.augment.function, "--augment")
-        config = _with_digest(config, "augment.function_sha256", digest)
+        config = _with_digest(config, "augment.function_sha256", digest, to_change=to_change)
     return config
 
 
-def _with_digest(config: Config, key: str, digest: str) -> Config:
+def _load_backend_for_code(config: Config) -> None:
+    """Load the backend before own code imports Keras with other settings, and with messages."""
+    if is_own_code(config.model.name) or config.augment.function:
+        load_backend()
+
+
+def _with_digest(config: Config, key: str, digest: str, *, to_change: str) -> Config:
     recorded = next(str(value) for name, _, value in iter_knobs(config) if name == key)
     if recorded not in ("", digest):
         raise UsageError(
             f"the own code has changed since the configuration was written: {key} is "
-            f"{recorded[:12]}..., and the file's is {digest[:12]}...; to use the new code, add "
-            f"--set {key}=''"
+            f"{recorded[:12]}..., and the file's is {digest[:12]}...; to use the new code, "
+            f"{to_change.format(key=key)}"
         )
     return config.replace({key: digest})
 
@@ -98,20 +116,31 @@ def require_same(folder: Path, config: Config) -> None:
 
 
 def require_longer(run: Run, config: Config) -> None:
-    """Raise UsageError unless the configuration is that of a finished run, but for more epochs."""
-    begun = run.config
+    """Raise UsageError unless the configuration is that of a finished run, but for longer training:
+    more epochs, more patience or more time.
+    """
+    begun, settings = run.config, config.train
     if not begun.from_scratch:
         raise UsageError(
             f"{run.path} is finished, and more epochs would not change it: its network was not "
             "trained from scratch"
         )
-    done = sum(row["stage"] == "train" for row in run.table(layout.HISTORY))
-    if config.train.epochs <= done:
+    losses = [monitored_loss(row) for row in history_of_run(run) if row["stage"] == "train"]
+    done = len(losses)
+    if settings.epochs <= done:
         raise UsageError(
             f"{run.path} is finished, after {done} epochs; to go on, give more: "
-            f"--epochs {2 * done}. Received: {config.train.epochs}"
+            f"--epochs {2 * done}. Received: {settings.epochs}"
         )
-    same = {"train.epochs": begun.train.epochs, "train.time_limit": begun.train.time_limit}
+    since_best = done - 1 - losses.index(min(losses)) if losses else 0
+    if settings.patience and since_best >= settings.patience:
+        raise UsageError(
+            f"{run.path} is finished, after {since_best} epochs without a better one; to go on, "
+            f"give more patience: --set train.patience={2 * since_best}, or 0 for all "
+            f"{settings.epochs} epochs. Received: {settings.patience}"
+        )
+    longer = ("epochs", "patience", "time_limit")
+    same = {f"train.{name}": getattr(begun.train, name) for name in longer}
     _require_same_knobs(run.path, config.replace(same))
 
 

@@ -13,7 +13,7 @@ from sharpeye.core.config import Config
 from sharpeye.core.config_paths import features_path, locate, on_folder, with_typed_paths
 from sharpeye.core.inference import available_cores
 from sharpeye.core.own_code import allow_own_code, is_own_code, short_name
-from sharpeye.core.paths import command_line, require_outside, user_path
+from sharpeye.core.paths import require_outside, user_path
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
@@ -25,18 +25,19 @@ from sharpeye.jobs.train.box_head import add_box_head
 from sharpeye.jobs.train.context import EpochObserver, StageClock, TrainContext, TrainedModel
 from sharpeye.jobs.train.data_notes import data_notes, log_notes
 from sharpeye.jobs.train.distill import open_teacher
-from sharpeye.jobs.train.earlier_weights import find_initial_weights, overlap_notes
+from sharpeye.jobs.train.earlier_weights import overlap_notes
 from sharpeye.jobs.train.extend import ExtendedData, extended_config, load_dataset
 from sharpeye.jobs.train.finetune import fine_tune
 from sharpeye.jobs.train.head_on_features import fit_head_on_features
 from sharpeye.jobs.train.learning_check import learning_notes
 from sharpeye.jobs.train.load_arrays import arrays_of
 from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
-from sharpeye.jobs.train.network_on_pixels import fit_network_on_pixels
+from sharpeye.jobs.train.network_on_pixels import fit_network_on_pixels, initial_weights
 from sharpeye.jobs.train.ood import fit_and_test_ood
 from sharpeye.jobs.train.own_network_check import check_own_network
 from sharpeye.jobs.train.resolve import require_longer, require_same, resolve
 from sharpeye.jobs.train.results import RunSummary, write_results
+from sharpeye.jobs.train.resume_advice import resume_advice, resume_command
 from sharpeye.jobs.train.split_dataset import require_same_images, split_dataset
 from sharpeye.jobs.train.trackers import report_scores, require_tracker, tracking
 from sharpeye.jobs.train.unused_knobs import unused_knobs
@@ -110,8 +111,8 @@ def train(
     folder = run_folder(output, config)
     earlier_run = _earlier_run(folder, config) if resume else None
     if not resume:
-        _require_outside_of_images(folder, config)
-    _check_before_reading(config)
+        require_outside_of_images(folder, config)
+    _check_before_reading(config, folder if resume else None)
     limits = configured_limits(config.images)
     with use_limits(limits):
         dataset = load_dataset(config)
@@ -121,10 +122,12 @@ def train(
     )
     observers = [c for c in callbacks if isinstance(c, EpochObserver)]
     with contextlib.ExitStack() as stack:
-        if track:
-            tracker = stack.enter_context(tracking(track, folder.name, config))
-            observers.append(tracker)
-        with use_limits(limits), RunWriter(folder, if_exists=if_exists) as run_dir:
+        run_dir = RunWriter(folder, if_exists=if_exists)
+        with use_limits(limits), resume_advice(run_dir, config), run_dir:
+            if track:  # Not for a run that is refused.
+                title = run_dir.final_path.name
+                tracker = stack.enter_context(tracking(track, title, config))
+                observers.append(tracker)
             run_dir.write_text(layout.CONFIG, config.to_toml())
             context = TrainContext(config, run_dir, progress, clock, earlier_run, observers)
             if config.from_scratch:
@@ -134,7 +137,7 @@ def train(
                 trained = _train_head(context, dataset.samples, steps)
             run_dir.write_history(trained.head.history)
             _write_run(context, dataset, trained)
-        _require_proven(run_dir)
+        _require_proven(run_dir, config)
         run = Run(run_dir.path)
         if track:
             report_scores(tracker, run.metrics)
@@ -188,9 +191,9 @@ def _earlier_run(folder: Path, config: Config) -> Run | None:
     return None
 
 
-def _check_before_reading(config: Config) -> None:
-    """Check what can be checked before any image is read."""
-    find_initial_weights(config)
+def _check_before_reading(config: Config, resumed: Path | None) -> None:
+    """Check what can be checked before any image is read; `resumed` is the run that goes on."""
+    initial_weights(config, resumed)
     check_own_network(config)
     if config.from_scratch and config.distill.teacher:
         open_teacher(config)
@@ -230,10 +233,10 @@ def _require_accuracy(run: Run, min_accuracy: float | None) -> None:
         )
 
 
-def _require_proven(run_dir: RunWriter) -> None:
+def _require_proven(run_dir: RunWriter, config: Config) -> None:
     """Raise ModelError if the model file of the written run is not proven."""
     if run_dir.unproven:
-        again = command_line("sharpeye", "train", "--resume", "--output", run_dir.path)
+        again = resume_command(run_dir.path, config)
         raise ModelError(
             f"{run_dir.unproven}; weights, history and report are kept in {run_dir.path}, without "
             f"{layout.BUNDLE}, so that no program takes the model for a proven one. To write and "
@@ -258,7 +261,8 @@ def _if_exists(output: str | Path | None, *, resume: bool, overwrite: bool) -> I
     return "number" if output is None else "error"
 
 
-def _require_outside_of_images(folder: Path, config: Config) -> None:
+def require_outside_of_images(folder: Path, config: Config) -> None:
+    """Raise UsageError for an output among the images of a configuration."""
     for images in (config.data.folder, *config.data.added):
         require_outside(folder, locate(config, images), "--output")
 

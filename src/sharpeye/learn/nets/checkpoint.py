@@ -1,8 +1,8 @@
 """Write and read checkpoints, from which a training continues exactly.
 
 A checkpoint is an `.npz` of plain arrays with a digest over all of them, and holds no code. It
-is written atomically. The last two or more are kept, so
-that a damaged one costs one epoch, not the run.
+is written atomically. During a training the last two or more are kept, so that a damaged one costs
+one epoch, not the run.
 """
 
 import hashlib
@@ -50,6 +50,7 @@ class CheckpointFolder:
     def __init__(self, folder: Path, count: int = MIN_CHECKPOINTS) -> None:
         self._folder, self._count = folder, count
         self._next_save = 0.0  # by `time.monotonic`
+        self._written = 0  # the epoch of the last checkpoint that was written
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, unless writing has taken too large a share of the time.
@@ -60,16 +61,17 @@ class CheckpointFolder:
         started = time.monotonic()
         if started < self._next_save:
             return
-        make_folder(self._folder)
-        save_arrays(
-            self._folder / f"epoch-{checkpoint.epoch:06}.npz",
-            {"epoch": checkpoint.epoch, "about": checkpoint.metadata},
-            state=checkpoint.state,
-            best=checkpoint.best,
-        )
-        for file in self._files()[: -self._count]:
-            file.unlink(missing_ok=True)
+        self._write(checkpoint)
+        self._remove_all_but(self._count)
         self._next_save = time.monotonic() + (time.monotonic() - started) / _MAX_TIME_SHARE
+
+    def finish(self, checkpoint: Checkpoint, count: int) -> None:
+        """Write the checkpoint of the last epoch, if `save` did not, and leave the last `count`,
+        at least 1; raises as `save`.
+        """
+        if self._written != checkpoint.epoch:
+            self._write(checkpoint)
+        self._remove_all_but(count)
 
     def latest(self) -> Checkpoint | None:
         """The newest readable checkpoint, if any."""
@@ -86,6 +88,20 @@ class CheckpointFolder:
     def clear(self) -> None:
         """Delete the checkpoints of an earlier training, which could be mistaken for newer ones."""
         for file in self._files():
+            file.unlink(missing_ok=True)
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        make_folder(self._folder)
+        save_arrays(
+            self._folder / f"epoch-{checkpoint.epoch:06}.npz",
+            {"epoch": checkpoint.epoch, "about": checkpoint.metadata},
+            state=checkpoint.state,
+            best=checkpoint.best,
+        )
+        self._written = checkpoint.epoch
+
+    def _remove_all_but(self, count: int) -> None:
+        for file in self._files()[:-count]:
             file.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:

@@ -188,6 +188,8 @@ def fit_network(
         if on_epoch:
             on_epoch(row)
     last_state = engine.state() if settings.keep_checkpoints else []
+    if store and last_state:
+        store.finish(state.to_checkpoint(last_state), settings.keep_checkpoints)
     engine.restore(state.best)
     return FittedNetwork(engine.inference_model, engine, tuple(state.history), last_state)
 
