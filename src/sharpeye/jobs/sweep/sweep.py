@@ -243,6 +243,7 @@ def _warn_of_unused(plan: Plan) -> None:
     """Warn of swept knobs that make no difference."""
     base = plan.base.replace({"model.weights": "none"})
     choices = {"model.name", "task", "train.optimizer", "train.schedule"}
+    choices |= {"augment.policy", "distill.teacher"}
     if not choices & {*plan.keys}:
         for sentence in explain_unused(base, plan.keys):
             log.warning("%s", sentence)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from sharpeye.core.config import Config, changed_knobs
+from sharpeye.models.registry import get_spec
 
 # How the options of `sharpeye train` are typed.
 _OPTIONS = {
@@ -10,12 +11,16 @@ _OPTIONS = {
     "train.batch_size": "--batch-size",
     "train.learning_rate": "--learning-rate",
     "train.time_limit": "--time-limit",
+    "train.keep_checkpoints": "--keep-checkpoints",
     "finetune.epochs": "--fine-tune",
     "head.views": "--views",
     "data.box_choice": "--box-choice",
     "distill.teacher": "--teacher",
 }
 _BOX_HEAD = {"box_views", "epochs", "batch_size", "learning_rate"}
+# The knobs of [train] that the box head on a frozen network takes; see `fit_box_head`.
+_TRAINS_BOX_HEAD = {"accumulate", "clip_norm", "ema", "epsilon", "warmup"}
+_RAND_AUGMENT = {"augment.policy_magnitude", "augment.policy_operations"}
 _FROZEN = (
     "{model} keeps its pretrained weights; --fine-tune N trains it further, "
     "--weights none from scratch"
@@ -56,6 +61,8 @@ def _reasons(config: Config, key: str) -> Iterator[str]:
         yield "no Pascal VOC files are read; --task localize and --label-from xml do so"
     if section == "train":
         yield from _reasons_of_optimizer(config, name)
+    if key in _RAND_AUGMENT and config.augment.policy != "rand":
+        yield "--set augment.policy=rand uses it"
 
 
 def _reasons_from_scratch(config: Config, key: str) -> Iterator[str]:
@@ -64,23 +71,30 @@ def _reasons_from_scratch(config: Config, key: str) -> Iterator[str]:
         yield _SCRATCH
     if key in ("data.features_folder", "model.weights_folder"):
         yield _SCRATCH
-    if section == "localize" and config.task == "localize" and name in _BOX_HEAD:
-        yield _SCRATCH
+    if section == "localize" and config.task == "localize":
+        if name in _BOX_HEAD:
+            yield _SCRATCH
+        if name == "channels" and get_spec(config.model.name).body:
+            yield "{model} predicts boxes from its features, without such channels"
+    if section == "distill" and not config.distill.teacher:
+        yield "--teacher RUN uses it"
 
 
 def _reasons_pretrained(config: Config, key: str) -> Iterator[str]:
     section, _, name = key.rpartition(".")
-    uses_sgd = config.head.solver == "sgd"
-    if config.finetune.epochs:
-        fixed = {*vars(config.finetune), "optimizer", "schedule", "label_smoothing"}
-        if section == "train" and name in fixed:
-            yield "fine-tuning has settings of its own: finetune.*"
-        if section == "net" and name not in ("dropout", "init_stddev"):
-            yield _FROZEN
-    elif section in ("train", "augment", "net", "distill"):
+    tuned, uses_sgd = config.finetune.epochs > 0, config.head.solver == "sgd"
+    if section == "train":
+        yield from _reasons_of_training(config, name)
+    if section == "net" and not (tuned and name == "dropout"):
         yield _FROZEN
-    elif section == "finetune":
+    if section == "augment" and not tuned:
+        yield _FROZEN
+    if section == "distill":
+        yield "{model} begins with pretrained weights; --weights none trains it with a teacher"
+    if section == "finetune" and not tuned:
         yield "--fine-tune N uses it"
+    if key == "localize.class_weight" and config.task == "localize" and not tuned:
+        yield "only boxes are learned by gradient descent; --fine-tune N learns both, and uses it"
     if section == "head" and name != "solver" and uses_sgd:
         yield "head.solver = sgd takes sgd.* and distort.* instead"
     if section == "sgd" and not uses_sgd:
@@ -89,11 +103,24 @@ def _reasons_pretrained(config: Config, key: str) -> Iterator[str]:
         yield "distort.flip, crop, scale and brightness make the views, and all are off"
 
 
+def _reasons_of_training(config: Config, name: str) -> Iterator[str]:
+    """Of a knob of `[train]`, which fine-tuning and the box head read, too."""
+    if config.task == "localize" and name in _TRAINS_BOX_HEAD:
+        return
+    if not config.finetune.epochs:
+        yield _FROZEN
+    elif name == "initial_weights":
+        yield "{model} begins with pretrained weights; --weights RUN begins with those of a run"
+    elif name in {*vars(config.finetune), "optimizer", "schedule", "label_smoothing"}:
+        yield "fine-tuning has settings of its own: finetune.*"
+
+
 def _reasons_of_optimizer(config: Config, name: str) -> Iterator[str]:
     tuned = not config.from_scratch
     optimizer = "adamw" if tuned else config.train.optimizer
     schedule = "onecycle" if tuned else config.train.schedule
-    if (name == "momentum" and optimizer != "sgd") or (name == "epsilon" and optimizer == "sgd"):
+    has_epsilon = optimizer in ("adam", "adamw")
+    if (name == "momentum" and optimizer != "sgd") or (name == "epsilon" and not has_epsilon):
         yield f"the optimizer {optimizer} has no {name}"
     if name == "weight_decay" and optimizer == "adam":
         yield "the optimizer adam has no weight decay; --set train.optimizer=adamw has"
