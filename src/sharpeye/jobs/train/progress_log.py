@@ -85,9 +85,9 @@ class ProgressLog:
             _format(validation),
             row["seconds"],
         )
-        for observer in self._observers:
-            observer.on_epoch_end(row)
         self._run_dir.keep |= self._run_dir.file(layout.CHECKPOINTS).exists()
+        for observer in self._observers:  # One that raises ends the training.
+            observer.on_epoch_end(row)
 
     def _add_earlier_points(self) -> None:
         """Add the epochs before the first new one to the curves."""

@@ -11,7 +11,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 from sharpeye.core.keras_import import default_settings, import_keras
 from sharpeye.errors import MissingExtra, UsageError
@@ -109,6 +110,24 @@ def _multiplies_bfloat16() -> bool:
 
 def _has_depthwise_convolution(model: keras.Model) -> bool:
     return any("DepthwiseConv" in type(layer).__name__ for layer in model.layers)
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy and Keras, in whose loaded backend networks are then built.
+
+    Keras would import TensorFlow for it, if it is installed, whatever its backend is: some seconds,
+    and lines on stderr.
+    """
+    import keras
+
+    hides = keras.backend.backend() != "tensorflow" and "tensorflow" not in sys.modules
+    if hides:
+        sys.modules["tensorflow"] = cast(ModuleType, None)  # An import of it fails.
+    try:
+        keras.utils.set_random_seed(seed)
+    finally:
+        if hides:
+            del sys.modules["tensorflow"]
 
 
 @contextlib.contextmanager

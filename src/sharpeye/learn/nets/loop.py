@@ -17,7 +17,7 @@ from sharpeye.core.progress import Progress
 from sharpeye.errors import DataError, DivergedError, UsageError
 from sharpeye.images.boxes import iou
 from sharpeye.learn.nets.augmentation import Augmentation
-from sharpeye.learn.nets.backend import load_backend, make_engine
+from sharpeye.learn.nets.backend import load_backend, make_engine, set_seed
 from sharpeye.learn.nets.batches import BatchLoader, EpochBatches
 from sharpeye.learn.nets.checkpoint import (
     MIN_CHECKPOINTS,
@@ -203,9 +203,7 @@ def prepare_training(
         UsageError: more steps are accumulated than there are.
     """
     load_backend()
-    import keras
-
-    keras.utils.set_random_seed(settings.seed)
+    set_seed(settings.seed)
     size = (arrays.input.height, arrays.input.width)
     augmentation = Augmentation(settings.augment, *size, fill=blank_level(arrays))
     batches = EpochBatches(
