@@ -69,6 +69,7 @@ class MLflow(Tracker):
     def start(self, name: str, params: Mapping[str, Any]) -> None:
         import mlflow
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # It tells of its own tables.
         self._library = mlflow
         mlflow.set_experiment(PROJECT)
         mlflow.start_run(run_name=name)
