@@ -71,10 +71,6 @@ def _ratio(command: str, runs: tuple[str, ...], title: str, **options: Any) -> F
     return Figure(command, runs, title, value="ratio", is_ratio=True, **options)
 
 
-def _option(title: str) -> Figure:
-    return Figure("scratch_options", title=title, value="ratio")
-
-
 # The order is that of the rows.
 FIGURES: dict[str, Figure] = {
     "train_cold": _seconds(
@@ -133,10 +129,6 @@ FIGURES: dict[str, Figure] = {
     "scratch_mobilenet_v2_1.0_96_over_keras": _ratio(
         "from_scratch", (), "MobileNetV2, 96 px, batch 32, over Keras' `fit`"
     ),
-    "scratch_lenet5_ema": _option("LeNet-5 with an average of its weights over without"),
-    "scratch_mobilenet_v2_1.0_96_ema": _option("MobileNetV2, 96 px, the same"),
-    "scratch_lenet5_mixed": _option("LeNet-5 in 16 bits (bfloat16) over 32 bits"),
-    "scratch_cnn_mixed": _option("CNN of 3 x 64, 50 px grey, the same"),
     "serve_latency": _ratio(
         *("serve", ("serve",)),
         "one image over HTTP, in times the bare model and decoding, median latency",
@@ -150,15 +142,6 @@ FIGURES: dict[str, Figure] = {
     "fashion_45min": Figure("fashion DIR", ("train",), without=_PAGES),
     "fashion_10min_pairs": Figure("fashion DIR", ("train",), without=_PAGES),
     "fashion_45min_pairs": Figure("fashion DIR", ("train",), without=_PAGES),
-    "colour_pairs": Figure("colour DIR", ("train",), without=_PAGES),
-    "distill_things8": Figure("distill DIR", ("train",), value="points", without=_PAGES),
-    **{
-        f"rate_{net}": Figure("rates DIR", ("sweep",), value="ratio", without=_PAGES)
-        for net in (
-            *("lenet5", "cnn", "resnet_cifar", "mobilenet_0.25_128", "mobilenet_v2_0.35_96"),
-            *("resnet18", "resnet50", "alexnet"),
-        )
-    },
     "grid_of_27": Figure("grid DIR", ("sweep",), without=_PAGES),
     "localize_scenes4_default": Figure("localize DIR 10m", ("train",), without=_PAGES),
     "localize_scenes4_alexnet": Figure("localize DIR 10m", ("train",), without=_PAGES),

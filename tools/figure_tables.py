@@ -26,11 +26,6 @@ PAIR_HEAD = (
     *("recipe", "before: epochs, accuracy", "now: epochs, accuracy"),
     *("mean difference, its standard error", "McNemar of each pair, p", "commit"),
 )
-RATE_HEAD = (
-    *("network", "pixels, epochs", "default rate"),
-    *("log loss at 1/4 of it", "1/2", "at the default", "twice", "4 times"),
-    *("default over the best", "commit"),
-)
 GRID_HEAD = ("27 networks", "seconds", "winner", "its accuracy on test images", "commit")
 CHECK_HEAD = ("what was tried", "found", "goal", "commit")
 PATH_HEAD = ("way", "largest difference of a probability", "images over 0.001", "same top class")
@@ -40,12 +35,10 @@ def tables() -> dict[str, list[str]]:
     """Lines of Markdown, by the name of the block in the page."""
     titled = [name for name, figure in FIGURES.items() if figure.title]
     localizers = [name for name in FIGURES if name.startswith("localize_")]
-    rates = [name for name in FIGURES if name.startswith("rate_")]
     return {
         "measured": by_machine(titled, measured_row, MEASURED_HEAD),
         "recipes": by_machine(RECIPES, recipe_row, RECIPE_HEAD),
         "recipe pairs": by_machine(PAIRS, pairs_row, PAIR_HEAD),
-        "rates": by_machine(rates, rate_row, RATE_HEAD),
         "localizers": by_machine(localizers, localizer_row, LOCALIZER_HEAD),
         "grid": by_machine(["grid_of_27"], grid_rows, GRID_HEAD),
         "checks": by_machine(CHECK_ROWS, check_rows, CHECK_HEAD),
@@ -118,17 +111,6 @@ def pairs_row(name: str, result: dict[str, Any]) -> list[str]:
     error = f"{100 * result['standard_error']:.2f}" if result["n"] > 1 else "-"
     p_values = ", ".join(f"{test['p_value']:.2g}" for test in result["mcnemar"])
     return [f"`{recipe}` | {' | '.join(sides)} | **{points}**, {error} | {p_values}"]
-
-
-def rate_row(name: str, result: dict[str, Any]) -> list[str]:
-    losses = [f"{loss:.3f}" for loss in result["losses"].values()]
-    losses[2] = f"**{losses[2]}**"
-    ratio = result["ratio"]["median"]
-    network = name.removeprefix("rate_")
-    return [
-        f"`{network}` | {result['pixels']}, {result['epochs']} | {result['rate']:g} "
-        f"| {' | '.join(losses)} | {ratio:.2f} (goal {goal_text(result['goal'], ratio)})"
-    ]
 
 
 def grid_rows(_: str, result: dict[str, Any]) -> list[str]:
