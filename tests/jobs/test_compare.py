@@ -148,6 +148,7 @@ def test_folds_test_each_image_once(tmp_path: Path) -> None:
     assert [(output / name / "bundle.json").stat().st_mtime_ns for name in names] == before
 
 
+@pytest.mark.slow
 def test_each_repeated_run_is_told_to_the_tracker(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

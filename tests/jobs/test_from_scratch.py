@@ -496,6 +496,7 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
     same_history(output, undisturbed)
 
 
+@pytest.mark.slow
 def test_the_advice_names_the_folder_in_which_the_stopped_run_is_kept(
     photos: Path,
     tmp_path: Path,

@@ -99,6 +99,7 @@ def test_the_network_of_the_docs_is_trained_swept_and_proven(
     assert (tmp_path / "run" / "model.onnx").is_file()
 
 
+@pytest.mark.slow
 def test_own_code_gets_keras_with_the_settings_of_sharpeye(own: Path, tmp_path: Path) -> None:
     """And TensorFlow, which writes lines to stderr when it is loaded, writes none."""
     own.write_text(

@@ -133,6 +133,7 @@ def test_a_time_limit_covers_the_whole_run(photo_folder: Path, tmp_path: Path) -
     assert done.metrics["seconds"]["total"] < 20
 
 
+@pytest.mark.slow
 def test_what_a_run_did_before_counts_against_the_time_of_fine_tuning(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

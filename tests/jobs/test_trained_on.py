@@ -168,6 +168,7 @@ def test_weights_of_another_network_are_refused(
         )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_needs_the_first_weights_no_longer(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
