@@ -71,6 +71,10 @@ def _ratio(command: str, runs: tuple[str, ...], title: str, **options: Any) -> F
     return Figure(command, runs, title, value="ratio", is_ratio=True, **options)
 
 
+def _option(title: str) -> Figure:
+    return Figure("scratch_options", title=title, value="ratio")
+
+
 # The order is that of the rows.
 FIGURES: dict[str, Figure] = {
     "train_cold": _seconds(
@@ -129,6 +133,10 @@ FIGURES: dict[str, Figure] = {
     "scratch_mobilenet_v2_1.0_96_over_keras": _ratio(
         "from_scratch", (), "MobileNetV2, 96 px, batch 32, over Keras' `fit`"
     ),
+    "scratch_lenet5_ema": _option("LeNet-5 with an average of its weights over without"),
+    "scratch_mobilenet_v2_1.0_96_ema": _option("MobileNetV2, 96 px, the same"),
+    "scratch_lenet5_mixed": _option("LeNet-5 in 16 bits (bfloat16) over 32 bits"),
+    "scratch_cnn_mixed": _option("CNN of 3 x 64, 50 px grey, the same"),
     "serve_latency": _ratio(
         *("serve", ("serve",)),
         "one image over HTTP, in times the bare model and decoding, median latency",

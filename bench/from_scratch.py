@@ -85,7 +85,8 @@ def _best_epoch(epoch: Callable[[], None], count: int) -> float:
     return count / min(seconds)
 
 
-def _sharpeye(net: str) -> float:
+def _sharpeye(net: str, **changes: Any) -> float:
+    """With changes of the configuration, by dotted key."""
     from sharpeye.core.config import Config
     from sharpeye.core.types import InputSpec
     from sharpeye.learn.nets.from_scratch import fit_from_scratch
@@ -117,6 +118,7 @@ def _sharpeye(net: str) -> float:
             "augment.flip": False,
             "augment.shift": 0,
         }
+        | changes
     )
     fitted = fit_from_scratch(get_spec(net), config, arrays)
     return count / min(row["seconds"] for row in fitted.history[1:])
@@ -190,7 +192,13 @@ def _torch(net: str) -> float:
     return _best_epoch(epoch, count)
 
 
-PROGRAMS = {"sharpeye": _sharpeye, "keras": _keras, "torch": _torch}
+PROGRAMS: dict[str, Callable[[str], float]] = {
+    "sharpeye": _sharpeye,
+    "keras": _keras,
+    "torch": _torch,
+    "ema": lambda net: _sharpeye(net, **{"train.ema": 0.999}),
+    "mixed": lambda net: _sharpeye(net, **{"train.precision": "mixed"}),
+}
 
 if __name__ == "__main__":
     net = {"type": arguments.one_of(NETS), "nargs": "?"}
