@@ -674,7 +674,7 @@ def test_training_in_16_bits_answers_and_ships_in_32(photo_folder: Path, tmp_pat
     assert bundle["parity"]["max_difference"] < 1e-5
 
 
-@pytest.mark.parametrize("network", [True, False])
+@pytest.mark.parametrize("network", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_whose_model_file_is_not_proven_keeps_what_it_learned(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: bool
 ) -> None:

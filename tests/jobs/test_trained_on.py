@@ -88,6 +88,7 @@ def test_an_image_size_that_dense_layers_do_not_fit_keeps_the_convolutions(
     assert "2 of 3 layers, classifier begin anew" in caplog.text
 
 
+@pytest.mark.slow
 def test_other_images_are_scaled_as_those_of_the_weights(
     first: sharpeye.Run, photos: Path, tmp_path: Path
 ) -> None:
@@ -236,6 +237,7 @@ def test_a_finished_run_does_not_go_on_with_other_images(tmp_path: Path) -> None
     assert tree(output) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_by_patience_goes_on_with_more_of_it(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
